@@ -1,0 +1,1 @@
+"""gpubox inside the box: what runs beside the user's own server."""
