@@ -1,0 +1,42 @@
+"""The hub that `make run` runs. Copy it, change what your lab decides, and run it with
+
+    gpubox run --config jupyterhub_config.py
+
+All options with their help: jupyterhub --help-all. The admin guide: docs/admin-guide.md.
+"""
+
+import os
+
+from gpubox.config import configure
+
+c = get_config()  # noqa: F821  (JupyterHub provides it)
+
+# State directory, pages, network and names that fit together. What you set below wins.
+configure(c, engine=os.environ.get("ENGINE", "docker"))
+
+# Where people reach the hub. For the network of your lab: put a TLS proxy in front, or set
+# c.JupyterHub.ssl_key and ssl_cert, then bind to 0.0.0.0.
+c.JupyterHub.bind_url = f"http://127.0.0.1:{os.environ.get('GPUBOX_PORT', '8000')}"
+
+# Who may log in. By default the user "admin" alone, with the password that `gpubox run` shows.
+# The accounts of this machine:
+# c.JupyterHub.authenticator_class = "pam"; c.Authenticator.allow_all = True
+# GitHub, Google, your university (pip install oauthenticator):
+# c.JupyterHub.authenticator_class = "github"; c.GitHubOAuthenticator.allowed_organizations = {"my-lab"}
+# People sign up, the admin approves (pip install jupyterhub-nativeauthenticator):
+# c.JupyterHub.authenticator_class = "native"
+
+# What people may pick. Left out, it is derived from the GPUs found: a CPU machine, and 1, 2, 4
+# and 8 of each GPU, with an even share of processors and memory.
+# c.GPUSpawner.machines = [
+#     {"title": "CPU", "cpus": 4, "memory": "16G"},
+#     {"title": "1x H100", "gpu": "H100", "cpus": 16, "memory": "128G", "shm": "32G", "price": 2.5},
+#     {"title": "4x H100", "gpu": "H100", "count": 4, "price": 10, "groups": ["big-models"]},
+#     {"title": "Quarter of an A100", "gpu": "A100", "sharing": "shared: 4", "time_limit": "12h"},
+#     {"title": "1/7 of an A100", "gpu": "A100", "sharing": "mig: 1g.10gb"},
+# ]
+
+# Fairness: after this many seconds nobody who came later is served before a waiting person.
+# c.GPUHub.patience = 1800
+# The most GPUs that one person may hold at once.
+# c.GPUHub.max_gpus_per_user = 2

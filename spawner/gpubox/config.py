@@ -1,0 +1,90 @@
+"""gpubox's defaults for a hub's config: one call in jupyterhub_config.py.
+
+What is set here is plumbing that fits together (state directory, pages, network, names); what a
+lab decides for itself stands in jupyterhub_config.py. Whatever is set after the call wins.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from . import pages, paths
+from .host.admin import admin_password
+
+NETWORK = "gpubox"
+
+
+def configure(c: Any, engine: str = "docker") -> None:
+    """Set gpubox's defaults on the config object ``c``, for servers run by ``engine``.
+
+    ``engine`` is ``docker`` or ``process``. Talks to the container engine once, to make sure of
+    the network that servers live in. Raises ValueError for another engine, and
+    `gpubox.host.engine.EngineProblem` with a sentence where the engine does not answer.
+    """
+    if engine not in ("docker", "process"):
+        raise ValueError(f"ENGINE={engine}: expected 'docker' or 'process'.")
+    state = paths.state_dir()
+    c.JupyterHub.spawner_class = f"gpubox-{engine}"
+    c.JupyterHub.template_paths = [pages.TEMPLATES]
+    if announcement := os.environ.get("GPUBOX_ANNOUNCEMENT"):
+        c.JupyterHub.template_vars = {"announcement": announcement}
+    _keep_state_in(c, state)
+    _let_waiting_wait(c)
+    _let_the_admin_in(c, engine)
+    if engine == "docker":
+        _run_in_docker(c)
+    else:
+        _run_as_processes(c)
+
+
+def _keep_state_in(c: Any, state: Any) -> None:
+    c.JupyterHub.db_url = f"sqlite:///{state / 'jupyterhub.sqlite'}"
+    c.JupyterHub.cookie_secret_file = str(state / "jupyterhub_cookie_secret")
+    c.ConfigurableHTTPProxy.pid_file = str(state / "jupyterhub-proxy.pid")
+    c.GPUHub.database_url = f"sqlite:///{state / 'gpubox.sqlite'}"
+
+
+def _let_waiting_wait(c: Any) -> None:
+    c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.named_server_limit_per_user = 10
+    # A restart of the hub leaves servers running, and the line as it was.
+    c.JupyterHub.cleanup_servers = False
+    # People in line count as spawning: a limit here would turn the 101st away.
+    c.JupyterHub.concurrent_spawn_limit = 0
+    # The waiting page takes over after this many seconds, without a warning in the log.
+    c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 0}
+    c.Spawner.start_timeout = 120
+
+
+def _let_the_admin_in(c: Any, engine: str) -> None:
+    # JupyterHub's own authenticator with one password, of the admin alone: nobody else gets in
+    # until the lab chooses how (jupyterhub_config.py shows PAM, OAuth and sign-up).
+    c.JupyterHub.authenticator_class = "shared-password"
+    c.Authenticator.admin_users = {"admin"}
+    c.SharedPasswordAuthenticator.admin_password = admin_password()
+
+
+def _run_in_docker(c: Any) -> None:
+    import docker
+
+    from .host.network import ensure_network
+
+    gateway = ensure_network(docker.from_env(), NETWORK)
+    c.JupyterHub.hub_ip = gateway
+    c.DockerSpawner.network_name = NETWORK
+    c.DockerSpawner.use_internal_ip = True
+    c.DockerSpawner.remove = True
+
+
+def _run_as_processes(c: Any) -> None:
+    c.ProcessGPUSpawner.create_accounts = os.geteuid() == 0
+    c.ProcessGPUSpawner.account_template = "gpubox-{username}" if os.geteuid() == 0 else _own_name()
+    c.Spawner.notebook_dir = "~"
+
+
+def _own_name() -> str:
+    """The account that runs the hub: with no root rights, servers can run as no other."""
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name

@@ -1,0 +1,155 @@
+"""What a machine type and a lease mean for a container: pure functions over Docker's API records.
+
+Field names are those of the Docker Engine API, "Create a container"
+(https://docs.docker.com/reference/api/engine/).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from . import Box
+
+Attachment = Literal["cdi", "nvidia-runtime"]
+
+LABEL_HUB = "gpubox.hub"
+LABEL_USER = "gpubox.user"
+LABEL_SERVER = "gpubox.server"
+LABEL_LEASE = "gpubox.lease"
+LABEL_MACHINE = "gpubox.machine"
+LABEL_GPUS = "gpubox.gpus"
+
+_CPU_PERIOD_MICROSECONDS = 100_000
+
+
+@dataclass(frozen=True)
+class BoxSpec:
+    """All that one container gets from its machine type and lease."""
+
+    hub_id: str
+    user: str
+    server: str
+    lease_id: int
+    machine: str
+    gpus: tuple[str, ...]
+    cpus: float | None
+    memory_mib: int | None
+    shm_mib: int | None
+    pids: int
+
+
+def create_arguments(
+    stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment, image_user: str, run_as: str
+) -> dict[str, Any]:
+    """The stock spawner's arguments of ``create_container`` with the machine added.
+
+    What the machine type states wins over the spawner's general limits; what an admin wrote into
+    ``extra_host_config`` wins over our defaults for security. ``image_user`` is the user that the
+    image names: a container whose image names none, or root, runs as ``run_as``.
+    """
+    arguments = dict(stock)
+    arguments["labels"] = {**_labels_dict(stock.get("labels")), **labels(spec)}
+    if not arguments.get("user") and _is_root(image_user):
+        arguments["user"] = run_as
+    arguments["host_config"] = _host_config(stock.get("host_config") or {}, spec, attachment)
+    return arguments
+
+
+def _host_config(
+    stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment
+) -> dict[str, Any]:
+    config = dict(stock)
+    if spec.cpus is not None:
+        config["CpuPeriod"] = _CPU_PERIOD_MICROSECONDS
+        config["CpuQuota"] = int(spec.cpus * _CPU_PERIOD_MICROSECONDS)
+    if spec.memory_mib is not None:
+        config["Memory"] = spec.memory_mib * 2**20
+        config.setdefault("MemorySwap", config["Memory"])  # no swap beyond it
+    if spec.shm_mib is not None:
+        config["ShmSize"] = spec.shm_mib * 2**20
+    config["PidsLimit"] = spec.pids
+    # Notebooks start processes and forget them: with no init, zombies pile up.
+    config.setdefault("Init", True)
+    options = list(config.get("SecurityOpt") or [])
+    if not any(option.startswith("no-new-privileges") for option in options):
+        options.append("no-new-privileges")
+    config["SecurityOpt"] = options
+    if not config.get("CapAdd") and not config.get("CapDrop"):
+        config["CapDrop"] = ["ALL"]
+    if spec.gpus:
+        config["DeviceRequests"] = [
+            *(config.get("DeviceRequests") or []),
+            device_request(spec.gpus, attachment),
+        ]
+    return config
+
+
+def device_request(gpus: Sequence[str], attachment: Attachment) -> dict[str, Any]:
+    """The DeviceRequest for those GPUs, by UUID."""
+    if attachment == "cdi":
+        return {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={uuid}" for uuid in gpus]}
+    return {"Driver": "nvidia", "DeviceIDs": list(gpus), "Capabilities": [["gpu"]]}
+
+
+def environment(spec: BoxSpec) -> dict[str, str]:
+    """Variables that tell the box what it is.
+
+    ``NVIDIA_VISIBLE_DEVICES=void`` keeps NVIDIA's runtime, where it is the engine's default, from
+    adding all GPUs because the image says so; device requests are what counts.
+    """
+    return {
+        "GPUBOX_MACHINE": spec.machine,
+        "GPUBOX_GPUS": ",".join(spec.gpus),
+        "NVIDIA_VISIBLE_DEVICES": "void",
+    }
+
+
+def labels(spec: BoxSpec) -> dict[str, str]:
+    """Labels by which a container is found again, whatever happens to the hub."""
+    return {
+        LABEL_HUB: spec.hub_id,
+        LABEL_USER: spec.user,
+        LABEL_SERVER: spec.server,
+        LABEL_LEASE: str(spec.lease_id),
+        LABEL_MACHINE: spec.machine,
+        LABEL_GPUS: ",".join(spec.gpus),
+    }
+
+
+def box_from_listing(container: Mapping[str, Any]) -> Box:
+    """A `Box` from an entry of Docker's container list."""
+    found = container["Labels"]
+    state = container["State"]
+    return Box(
+        id=container["Id"],
+        name=(container["Names"] or [container["Id"][:12]])[0].lstrip("/"),
+        user=found[LABEL_USER],
+        server=found[LABEL_SERVER],
+        machine=found.get(LABEL_MACHINE, ""),
+        # Paused, restarting and removing containers still hold their devices.
+        running=state not in ("created", "exited", "dead"),
+        unstarted=state == "created",
+        gpus=tuple(uuid for uuid in found.get(LABEL_GPUS, "").split(",") if uuid),
+    )
+
+
+def is_same_machine(container: Mapping[str, Any], spec: BoxSpec) -> bool:
+    """Whether a kept container (an inspect record) is fit for this start as it is.
+
+    Devices are fixed when a container is made, so a kept one serves only the same GPUs.
+    """
+    found = container["Config"].get("Labels") or {}
+    wanted = labels(spec)
+    return all(found.get(key) == wanted[key] for key in (LABEL_MACHINE, LABEL_GPUS, LABEL_HUB))
+
+
+def _labels_dict(stock: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
+    if isinstance(stock, Mapping):
+        return dict(stock)
+    return {name: "" for name in stock or ()}
+
+
+def _is_root(image_user: str) -> bool:
+    return image_user.split(":")[0] in ("", "0", "root")

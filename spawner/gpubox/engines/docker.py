@@ -1,0 +1,334 @@
+"""DockerSpawner with machine types and leased GPUs.
+
+All of DockerSpawner's options keep working. What a container gets from its machine type is in
+``container``; here are the calls, the engine's word on what runs, and its errors in words.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+import docker
+import requests
+from docker.errors import APIError, DockerException, ImageNotFound
+from dockerspawner import DockerSpawner
+from traitlets import Enum, Unicode, default
+
+from ..machines import MachineType
+from ..spawner import GPUSpawner, refusal
+from . import Box, EngineError, container
+
+_ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
+_CALLS_AT_ONCE = 32
+
+
+class DockerGPUSpawner(GPUSpawner, DockerSpawner):
+    """A server in a container of its own that sees the GPUs of its lease and no other."""
+
+    gpu_attachment = Enum(
+        ["auto", "cdi", "nvidia-runtime"],
+        default_value="auto",
+        help="""How GPUs are attached: by CDI device names, or by NVIDIA's container runtime.
+
+        "auto" takes CDI where the engine has it (Docker 25 or newer, switched on). Example::
+
+            c.DockerGPUSpawner.gpu_attachment = "nvidia-runtime"
+        """,
+    ).tag(config=True)
+
+    run_as = Unicode(
+        "1000:100",
+        help="""The user and group for containers whose image names no user, or root.
+
+        Set ``extra_create_kwargs = {"user": "root"}`` for images that need root. Example::
+
+            c.DockerGPUSpawner.run_as = "1000:1000"
+        """,
+    ).tag(config=True)
+
+    @default("image")
+    def _default_image(self) -> str:
+        return "gpubox/cpu:latest"
+
+    @default("volumes")
+    def _default_volumes(self) -> dict[str, str]:
+        # A volume of the user's own: what they saved outlives the container.
+        return {"gpubox-home-{username}": "/home/jovyan"}
+
+    # --- calls -----------------------------------------------------------------------------------
+
+    # DockerSpawner has one thread and one client for all users: one slow call holds everyone.
+    _threads: ThreadPoolExecutor | None = None
+    _per_thread = threading.local()
+    _api_version: str | None = None
+    _base_image: str | None = None
+
+    @property
+    def executor(self) -> ThreadPoolExecutor:
+        """Threads for calls to the engine, shared by all servers of the hub."""
+        cls = DockerGPUSpawner
+        if cls._threads is None:
+            cls._threads = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="gpubox-docker")
+        return cls._threads
+
+    @property
+    def client(self) -> docker.APIClient:
+        """This thread's own client: requests' sessions are not made for sharing."""
+        local = DockerGPUSpawner._per_thread
+        if getattr(local, "client", None) is None:
+            kwargs: dict[str, Any] = {"version": DockerGPUSpawner._api_version or "auto"}
+            if self.tls_config:
+                kwargs["tls"] = docker.tls.TLSConfig(**self.tls_config)
+            kwargs |= docker.utils.kwargs_from_env() | self.client_kwargs
+            local.client = docker.APIClient(**kwargs)
+            DockerGPUSpawner._api_version = local.client.api_version
+        return local.client
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._in_flight: set[asyncio.Future[Any]] = set()
+
+    def docker(self, method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+        """Call the engine on a thread; a call once made is followed to its end, cancelled or not."""
+        call = asyncio.get_running_loop().run_in_executor(
+            self.executor, partial(self._docker, method, *args, **kwargs)
+        )
+        self._in_flight.add(call)
+        call.add_done_callback(self._in_flight.discard)
+        return asyncio.shield(call)
+
+    # --- making the container --------------------------------------------------------------------
+
+    @property
+    def box_spec(self) -> container.BoxSpec:
+        """What the container to be made gets from its machine type and lease."""
+        machine, lease = self.machine, self.lease
+        assert machine is not None and lease is not None
+        return container.BoxSpec(
+            hub_id=self.gpuhub.pool.hub_id,
+            user=self.user.name,
+            server=self.name,
+            lease_id=lease.id,
+            machine=machine.name,
+            gpus=lease.gpus,
+            cpus=machine.cpus,
+            memory_mib=machine.memory_mib,
+            shm_mib=machine.shm_mib,
+            pids=machine.pids,
+        )
+
+    def get_env(self) -> dict[str, str]:
+        """The stock environment, and what tells the box its machine."""
+        return {**super().get_env(), **container.environment(self.box_spec)}
+
+    def image_choices(self) -> list[str]:
+        """DockerSpawner's allowed_images, where the admin offers a choice."""
+        allowed = self._get_allowed_images()
+        return list(allowed) if isinstance(allowed, dict) and len(allowed) > 1 else []
+
+    async def check_can_run(self, machine: MachineType) -> None:
+        """See to it that the image is there, before anyone waits in line for a GPU."""
+        if self._base_image is None:
+            self._base_image = self.image
+        self.image = machine.image or self._base_image
+        chosen = self.user_options.get("image")
+        image = await self.check_allowed(chosen) if chosen else self.image
+        try:
+            await self.docker("inspect_image", image)
+        except ImageNotFound as error:
+            await self._pull_for(machine, image, error)
+        except _ENGINE_ERRORS as error:
+            raise refusal(self.explain_failure(error) or str(error), "engine", 503) from error
+
+    async def _pull_for(self, machine: MachineType, image: str, missing: ImageNotFound) -> None:
+        # Images named gpubox/... are built here; asking a registry for them would only take long.
+        if self.pull_policy in ("never", "skip") or image.startswith("gpubox/"):
+            raise refusal(
+                f"The image {image} of {machine.title} is not on this machine."
+                " The admin makes it with: gpubox image build",
+                "image_missing",
+                503,
+            ) from missing
+        self.story.tell("image", 5, f"Downloading the image {image}")
+        try:
+            await self.pull_image(image)
+        except _ENGINE_ERRORS as error:
+            raise refusal(
+                f"The image {image} of {machine.title} is not on this machine and could not be"
+                f" downloaded: {_explanation(error)}. Tell the admin.",
+                "image_missing",
+                503,
+            ) from error
+
+    async def create_object(self) -> dict[str, Any]:
+        """Make the container, with devices, limits and labels of its machine."""
+        image = await self.docker("inspect_image", self.image)
+        attachment = await self._attachment() if self.box_spec.gpus else "cdi"
+        call = self.docker
+
+        def with_machine(method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
+            if method == "create_container":
+                user = image["Config"].get("User") or ""
+                kwargs = container.create_arguments(
+                    kwargs, self.box_spec, attachment, user, self.run_as
+                )
+            return call(method, *args, **kwargs)
+
+        # DockerSpawner builds the arguments and makes the call in one method: the call is where
+        # the machine can be added without writing it into traits.
+        self.docker = with_machine  # type: ignore[method-assign]
+        try:
+            return await super().create_object()
+        finally:
+            del self.docker
+
+    async def _attachment(self) -> container.Attachment:
+        if self.gpu_attachment != "auto":
+            return self.gpu_attachment
+        info = await self.docker("info")
+        return "cdi" if info.get("CDISpecDirs") else "nvidia-runtime"
+
+    async def get_object(self) -> dict[str, Any] | None:
+        """The container's inspect record, or None if the engine says that there is none.
+
+        Unlike the stock method, an engine that fails (500) is not taken for "gone".
+        """
+        try:
+            found = await self.docker("inspect_container", self.object_name)
+        except APIError as error:
+            if error.status_code != 404:
+                raise
+            self.object_id = ""
+            return None
+        self.object_id = found[self.object_id_key]
+        if self._is_unfit(found):
+            self.log.info("%s had another machine; it is made anew.", self.object_name)
+            await self.remove_object()
+            self.object_id = ""
+            return None
+        return found
+
+    def _is_unfit(self, found: dict[str, Any]) -> bool:
+        """Whether a kept, stopped container cannot serve the start that is under way."""
+        if self.lease is None or not self._start_pending or found["State"]["Running"]:
+            return False
+        return not container.is_same_machine(found, self.box_spec)
+
+    async def check_gpus(self) -> None:
+        """Look into the container for its GPUs' device nodes: some engines drop requests silently."""
+        spec = self.box_spec
+        if not spec.gpus:
+            return
+        parents = {gpu.uuid: gpu.parent or gpu.uuid for gpu in self.gpuhub.inventory.gpus}
+        wanted = len({parents.get(uuid, uuid) for uuid in spec.gpus})
+        listing = await self.docker(
+            "exec_create", self.container_id, ["sh", "-c", "ls -d /dev/nvidia[0-9]* /dev/dxg 2>/dev/null"]
+        )
+        nodes = (await self.docker("exec_start", listing["Id"])).split()
+        if len(nodes) < wanted and b"/dev/dxg" not in nodes:
+            raise refusal(
+                f"The engine started your machine with {len(nodes)} of its {wanted} GPUs, so it was"
+                " stopped. Tell the admin to run: gpubox doctor",
+                "gpu_not_attached",
+                503,
+            )
+
+    # --- the engine's word -----------------------------------------------------------------------
+
+    _engine_is_silent = False
+
+    async def poll(self) -> Any:
+        """None while the server runs *or the engine does not say*; else how it ended."""
+        try:
+            status = await super().poll()
+        except _ENGINE_ERRORS as error:
+            if not self._engine_is_silent:
+                self.log.warning(
+                    "The engine does not say whether %s runs (%s): taken as running.",
+                    self._log_name,
+                    error,
+                )
+            self._engine_is_silent = True
+            return None
+        self._engine_is_silent = False
+        return status
+
+    async def confirm_stopped(self) -> bool:
+        """Whether the engine says that the container is not running."""
+        try:
+            found = await self.get_object()
+        except _ENGINE_ERRORS as error:
+            raise EngineError(str(error)) from error
+        return found is None or not found["State"]["Running"]
+
+    async def abandon(self) -> None:
+        """Wait for calls that cannot be recalled, then remove what they made."""
+        if self._in_flight:
+            await asyncio.wait(set(self._in_flight))
+        found = await self.get_object()
+        if found is None:
+            return
+        if found["State"]["Running"]:
+            await self.docker("kill", self.container_id)
+        if self.remove or found["State"]["Status"] == "created":
+            await self.remove_object()
+            self.object_id = ""
+
+    async def boxes(self, hub_id: str) -> list[Box]:
+        """All containers of the hub of that id."""
+        try:
+            listing = await self.docker(
+                "containers", all=True, filters={"label": f"{container.LABEL_HUB}={hub_id}"}
+            )
+        except _ENGINE_ERRORS as error:
+            raise EngineError(f"the container engine: {_explanation(error)}") from error
+        return [container.box_from_listing(entry) for entry in listing]
+
+    async def stop_box(self, box: Box) -> None:
+        """Stop a container that no server claims, and remove it where containers are not kept."""
+        self.object_id = box.id
+        try:
+            await self.stop_object()
+            if self.remove or box.unstarted:
+                await self.remove_object()
+        except _ENGINE_ERRORS as error:
+            raise EngineError(f"{box.name} could not be stopped: {_explanation(error)}") from error
+
+    async def last_words(self) -> str:
+        """The last lines of the container's log."""
+        try:
+            lines = (await self.docker("logs", self.container_id, tail=3)).decode(errors="replace")
+        except _ENGINE_ERRORS:
+            return ""
+        return f"Its last words: {lines.strip()}" if lines.strip() else ""
+
+    def explain_failure(self, error: Exception) -> str | None:
+        """The engine's error as a sentence with what to do."""
+        words = _explanation(error)
+        if "unresolvable CDI devices" in words:
+            return (
+                f"The engine does not know the GPU ({words}). The admin's remedy:"
+                " nvidia-ctk cdi generate --output=/etc/cdi/nvidia.yaml"
+            )
+        if "could not select device driver" in words or "unknown or invalid runtime" in words:
+            return (
+                "The engine cannot attach GPUs: neither CDI nor NVIDIA's container toolkit is set"
+                " up. The admin's remedy: gpubox doctor"
+            )
+        if "no space left on device" in words:
+            return "The disk of the container engine is full. Tell the admin: gpubox doctor"
+        if isinstance(error, (requests.RequestException, OSError)):
+            return "The container engine does not answer. Try again in a minute, or tell the admin."
+        if isinstance(error, DockerException):
+            return f"The container engine could not start your machine: {words}. Tell the admin."
+        return super().explain_failure(error)
+
+
+def _explanation(error: Exception) -> str:
+    if isinstance(error, APIError) and error.explanation:
+        return str(error.explanation).strip()
+    return str(error)

@@ -1,0 +1,389 @@
+"""What one hub process has once: the pool on its thread, the look at the GPUs, the minute's round.
+
+Spawners ask here for a lease and give it back; decisions are in ``pool`` and ``reconcile``, and how
+a server runs is in ``engines``. JupyterHub has no start-up hook for a spawner class, so
+`attach_to_starting_hub` (called when the class is imported) waits for the application's own signal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psutil
+from jupyterhub.app import JupyterHub
+from traitlets import Float, Integer, Unicode, default
+from traitlets.config import Config, SingletonConfigurable
+
+from . import paths
+from .db import open_database
+from .inventory import Inventory, nvidia
+from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
+from .pool import GPUPool, Lease
+from .reconcile import AdoptBox, CloseLease, StopBox, decide
+
+if TYPE_CHECKING:
+    from .spawner import GPUSpawner
+
+T = TypeVar("T")
+
+
+class GPUHub(SingletonConfigurable):
+    """The pool of one hub, its refresh and its reconciliation."""
+
+    database_url = Unicode(
+        help="""Where leases, the queue and the bill are kept: an SQLAlchemy URL.
+
+        Default: SQLite, ``gpubox.sqlite`` in the state directory. For PostgreSQL
+        (``pip install gpubox[postgres]``)::
+
+            c.GPUHub.database_url = "postgresql+psycopg://gpubox@db.example.org/gpubox"
+        """,
+    ).tag(config=True)
+
+    patience = Float(
+        1800,
+        min=0,
+        help="""Seconds after which nobody who came later is served before a waiting person.
+
+        Until then small machines may start on GPUs that a larger one cannot use yet. A smaller
+        value favours large machines, a larger one keeps more GPUs busy. Example::
+
+            c.GPUHub.patience = 600
+        """,
+    ).tag(config=True)
+
+    keep_place = Float(
+        3600,
+        min=0,
+        help="""Seconds for which a place in line is kept after a restart of the hub.
+
+        A person who comes back within this time has the old place. Example::
+
+            c.GPUHub.keep_place = 7200
+        """,
+    ).tag(config=True)
+
+    fairness_half_life = Float(
+        86400,
+        min=1,
+        help="""Seconds after which GPU time used counts half when the next in line is chosen.
+
+        A day by default: who used little lately goes first. For a week::
+
+            c.GPUHub.fairness_half_life = 7 * 86400
+        """,
+    ).tag(config=True)
+
+    max_gpus_per_user = Integer(
+        0,
+        min=0,
+        help="""The most GPUs that one user may hold or wait for at once; 0 for no limit.
+
+        A request over it is refused at once, with these words. Example::
+
+            c.GPUHub.max_gpus_per_user = 2
+        """,
+    ).tag(config=True)
+
+    boots_at_once = Integer(
+        help="""How many servers may boot side by side; others that have their GPU wait a moment.
+
+        Booting is processor work: more at once makes every one of them slower. Default: the
+        number of CPU cores. Example::
+
+            c.GPUHub.boots_at_once = 8
+        """,
+    ).tag(config=True)
+
+    refresh_seconds = Float(
+        10,
+        min=0.1,
+        help="""Seconds between two looks at the GPUs, to see a lost one. Example::
+
+            c.GPUHub.refresh_seconds = 30
+        """,
+    ).tag(config=True)
+
+    reconcile_seconds = Float(
+        60,
+        min=0.1,
+        help="""Seconds between two comparisons of leases with what really runs. Example::
+
+            c.GPUHub.reconcile_seconds = 30
+        """,
+    ).tag(config=True)
+
+    @default("database_url")
+    def _database_url_default(self) -> str:
+        return f"sqlite:///{paths.state_dir() / 'gpubox.sqlite'}"
+
+    @default("boots_at_once")
+    def _boots_at_once_default(self) -> int:
+        return os.cpu_count() or 1
+
+    # --- set-up ------------------------------------------------------------------------------
+
+    pool: GPUPool
+    inventory: Inventory
+    machines: tuple[MachineType, ...]
+
+    def open(self, spawner_class: type[GPUSpawner]) -> None:
+        """Read the machine types, look at the GPUs once and open the ledger.
+
+        Blocks (called once, before the hub serves). Raises `MachineTypeError` and
+        `gpubox.db.DatabaseError` with a sentence for the admin.
+        """
+        entries = configured(spawner_class, self.config, "machines", [])
+        self.inventory = nvidia.discover()
+        self.machines = parse_machine_types(entries) or default_machine_types(
+            self.inventory.gpus,
+            host_cpus=os.cpu_count() or 1,
+            host_memory_mib=psutil.virtual_memory().total // 2**20,
+        )
+        self.spawner_class = spawner_class
+        self.pool = GPUPool(
+            open_database(self.database_url),
+            self.machines,
+            patience_seconds=self.patience,
+            half_life_seconds=self.fairness_half_life,
+            keep_place_seconds=self.keep_place,
+            max_gpus_per_user=self.max_gpus_per_user,
+        )
+        if self.inventory.answered:
+            self.pool.refresh(self.inventory.gpus)
+        # The pool is confined to this one thread: its database calls never block the event loop.
+        self._pool_thread = ThreadPoolExecutor(1, thread_name_prefix="gpubox-pool")
+        self.boot_slots = asyncio.Semaphore(self.boots_at_once)
+        self._grants: dict[int, asyncio.Future[Lease]] = {}
+        self._changed = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.warn_of_inventory()
+
+    def warn_of_inventory(self) -> None:
+        """Log what the driver said, once a change of it."""
+        if self.inventory.problem:
+            self.log.warning("%s", self.inventory.problem)
+        found = ", ".join(f"{gpu.index}: {gpu.model}" for gpu in self.inventory.gpus)
+        self.log.info("GPUs: %s", found or "none found; CPU machines work")
+
+    def machine(self, name: str) -> MachineType | None:
+        """The machine type of that name, looked up by value."""
+        return next((machine for machine in self.machines if machine.name == name), None)
+
+    # --- the pool, from the event loop -----------------------------------------------------------
+
+    async def ask(self, function: Callable[..., T], *args: Any) -> T:
+        """Call one of the pool's methods on the pool's thread."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool_thread, function, *args)
+
+    async def _change(self, function: Callable[..., tuple[Lease, ...]], *args: Any) -> None:
+        """Call a method that frees something, and tell those who were served by it."""
+        # Shielded: a cancelled caller must not lose the news of who was served.
+        await asyncio.shield(self._change_and_tell(function, *args))
+
+    async def _change_and_tell(
+        self, function: Callable[..., tuple[Lease, ...]], *args: Any
+    ) -> None:
+        for lease in await self.ask(function, *args):
+            grant = self._grants.pop(lease.id, None)
+            if grant is not None and not grant.done():
+                grant.set_result(lease)
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def request(
+        self, user: str, server: str, machine: MachineType, groups: Iterable[str]
+    ) -> Lease:
+        """A lease, or a ticket in the line: see `GPUPool.request` for what it raises."""
+        return await asyncio.shield(self._request(user, server, machine, tuple(groups)))
+
+    async def _request(
+        self, user: str, server: str, machine: MachineType, groups: tuple[str, ...]
+    ) -> Lease:
+        lease = await self.ask(self.pool.request, user, server, machine, groups)
+        if lease.is_waiting:
+            # Asking again for the ticket closes the gap in which it may have been served.
+            self._grants[lease.id] = asyncio.get_running_loop().create_future()
+            lease = await self.ask(self.pool.lease, lease.id)
+            if not lease.is_waiting:
+                self._grants.pop(lease.id, None)
+        self._changed.set()
+        self._changed = asyncio.Event()
+        return lease
+
+    def granted(self, lease: Lease) -> asyncio.Future[Lease]:
+        """Done when the ticket has been served."""
+        return self._grants[lease.id]
+
+    async def line_moved(self, timeout: float) -> None:
+        """Return when the line has moved, or after ``timeout`` seconds: estimates grow old."""
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout)
+        except (TimeoutError, asyncio.TimeoutError):
+            pass
+
+    async def open_lease(self, user: str, server: str) -> Lease | None:
+        """What that server holds or waits for now, by the ledger."""
+        for lease in await self.ask(self.pool.open_leases):
+            if (lease.user, lease.server) == (user, server):
+                return lease
+        return None
+
+    async def leave_line(self, lease_id: int, reason: str) -> None:
+        """Give up a place in line; nothing happens where it has ended already."""
+        grant = self._grants.pop(lease_id, None)
+        if grant is not None:
+            grant.cancel()
+        await self._change(self.pool.cancel, lease_id, reason)
+
+    async def release(self, lease_id: int, reason: str) -> None:
+        """Close a lease whose server has been confirmed as not running, and serve the next."""
+        await self._change(self.pool.release, lease_id, reason)
+
+    # --- rounds ----------------------------------------------------------------------------------
+
+    def start_rounds(self, app: JupyterHub) -> None:
+        """Begin the refresh and the reconciliation; they run as long as the hub does."""
+        self.app = app
+        for rounds in (self._refresh_rounds(), self._reconcile_rounds()):
+            task = asyncio.get_running_loop().create_task(rounds)
+            self._tasks.add(task)
+
+    async def _refresh_rounds(self) -> None:
+        while True:
+            await asyncio.sleep(self.refresh_seconds)
+            try:
+                await self.refresh()
+            except Exception:
+                self.log.exception("The GPUs could not be looked at; trying again.")
+
+    async def refresh(self) -> None:
+        """Look at the GPUs and tell the pool; a driver that does not answer changes nothing."""
+        before = self.inventory
+        self.inventory = await asyncio.to_thread(nvidia.discover)
+        if (before.problem, before.gpus) != (self.inventory.problem, self.inventory.gpus):
+            self.warn_of_inventory()
+        if self.inventory.answered:
+            await self._change(self.pool.refresh, self.inventory.gpus)
+
+    async def _reconcile_rounds(self) -> None:
+        # JupyterHub's own check of the servers that ran before decides first who claims what.
+        await self.app._start_future
+        while True:
+            try:
+                await self.reconcile()
+                await self._stop_over_time()
+                await self._change(self.pool.expire_places)
+            except Exception as error:
+                self.log.warning(
+                    "Leases could not be compared with what runs (%s); nothing was changed,"
+                    " trying again in %.0f s.",
+                    error,
+                    self.reconcile_seconds,
+                )
+            await asyncio.sleep(self.reconcile_seconds)
+
+    async def reconcile(self) -> None:
+        """Compare leases with what the engine says runs, and repair both ways."""
+        # A second look at once: the lease of an orphan that was stopped can now be closed.
+        if await self._reconcile_once():
+            await self._reconcile_once()
+
+    async def _reconcile_once(self) -> bool:
+        engine = self.spawner_class.for_reconciliation(self.config)
+        # What a spawn does between these three looks is not judged: it must be absent from the
+        # busy servers both before and after.
+        busy = self.busy_servers()
+        boxes = await engine.boxes(self.pool.hub_id)
+        leases = await self.ask(self.pool.held)
+        busy |= self.busy_servers()
+        repairs = decide(leases, boxes, busy, self.claimed_servers())
+        for repair in repairs:
+            self.log.warning("Reconciling: %s", repair.reason)
+            match repair:
+                case StopBox(box=box):
+                    await engine.stop_box(box)
+                case CloseLease(lease=lease):
+                    await self.release(lease.id, repair.reason)
+                case AdoptBox(box=box):
+                    await self.ask(self.pool.adopt, box.user, box.server, box.machine, box.gpus)
+        return bool(repairs)
+
+    def busy_servers(self) -> set[tuple[str, str]]:
+        """Servers that this process is starting or stopping right now."""
+        return {key for key, spawner in self._spawners() if spawner.pending or spawner.is_settling}
+
+    def claimed_servers(self) -> set[tuple[str, str]]:
+        """Servers that the hub knows as running or on their way."""
+        return {key for key, spawner in self._spawners() if spawner.active}
+
+    def _spawners(self) -> list[tuple[tuple[str, str], GPUSpawner]]:
+        return [
+            ((user.name, name), spawner)
+            for user in list(self.app.users.values())
+            for name, spawner in list(user.spawners.items())
+        ]
+
+    async def _stop_over_time(self) -> None:
+        for lease in await self.ask(self.pool.held):
+            machine = self.machine(lease.machine)
+            limit = machine.time_limit_seconds if machine else None
+            if limit is None or lease.granted_at is None:
+                continue
+            if self.pool.clock() - lease.granted_at < limit:
+                continue
+            for key, spawner in self._spawners():
+                if key == (lease.user, lease.server) and spawner.ready:
+                    self.log.warning("Stopping %s: its time limit is over.", spawner._log_name)
+                    await self.app.proxy.delete_user(spawner.user, spawner.name)
+                    await spawner.user.stop(spawner.name)
+
+
+def configured(cls: type, config: Config, trait: str, default: T) -> T:
+    """What the admin configured for ``cls.trait``, read with no instance, as traitlets would."""
+    value = default
+    for section in cls.section_names():  # type: ignore[attr-defined]
+        if section in config and trait in config[section]:
+            value = config[section][trait]
+    return value
+
+
+def hub_for(spawner_class: type[GPUSpawner], config: Config) -> GPUHub:
+    """The process's `GPUHub`, opened on first use."""
+    if not GPUHub.initialized():
+        hub = GPUHub.instance(config=config)
+        hub.open(spawner_class)
+    return GPUHub.instance()
+
+
+def attach_to_starting_hub() -> None:
+    """Open the pool when the hub that is loading its config is set up, before it serves.
+
+    A wrong machine type then stops the hub at start, and reconciliation runs though nobody has
+    logged in yet. JupyterHub replaces its ``tornado_settings`` trait once, just before it makes
+    the spawners of servers that ran before: that is the moment.
+    """
+    if not JupyterHub.initialized():
+        return
+    app = JupyterHub.instance()
+
+    def opened(change: dict[str, Any]) -> None:
+        if "spawner_class" not in change["new"]:
+            return  # the admin's own value, from the config file
+        app.unobserve(opened, "tornado_settings")
+        spawner_class = change["new"]["spawner_class"]
+        if not hasattr(spawner_class, "for_reconciliation"):
+            return
+        try:
+            hub = hub_for(spawner_class, app.config)
+        except (MachineTypeError, OSError, ValueError) as error:
+            app.log.critical("%s", error)
+            app.exit(1)
+        hub.start_rounds(app)
+
+    app.observe(opened, "tornado_settings")

@@ -1,0 +1,423 @@
+"""GPUSpawner: what every engine shares around a start and a stop.
+
+A plain mixin in front of a stock spawner (JupyterHub asks every Spawner subclass for start, stop
+and poll at once, so it is none itself). It chooses the machine type, gets the lease, tells the
+story of the start, waits for the server and gives the lease back. Running is ``super()``'s
+business; which GPU is ``pool``'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from jupyterhub.spawner import SpawnException
+from jupyterhub.utils import maybe_future, url_path_join
+from traitlets import Dict, List, Unicode, default
+from traitlets.config import Config, LoggingConfigurable
+
+from .engines import Box, EngineError
+from .form import cards, render_options_form
+from .hub import GPUHub, attach_to_starting_hub, hub_for
+from .machines import MachineType
+from .pool import Lease, PoolRefusal
+from .progress import StartStory, waiting_message
+
+_READY_POLL_SECONDS = 0.02
+_ALIVE_POLL_SECONDS = 1.0
+
+if TYPE_CHECKING:
+    from jupyterhub.spawner import Spawner as StockSpawner
+else:
+    StockSpawner = LoggingConfigurable
+
+
+class GPUSpawner(StockSpawner):
+    """Mixin that gives a stock spawner machine types and leased GPUs."""
+
+    machines = List(
+        Dict(),
+        help="""The machine types on offer, one dict each.
+
+        Fields: ``title`` (what users see), ``name`` (short, for the API; from the title by
+        default), ``description``, ``gpu`` (a model, such as "H100" or "Quadro P5000"), ``count``,
+        ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"), ``cpus``, ``memory``, ``shm``
+        (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``price`` (an hour),
+        ``time_limit`` and ``groups`` (who may start it; everyone by default).
+
+        Empty: derived from the GPUs found. A wrong entry stops the hub at start. Example::
+
+            c.GPUSpawner.machines = [
+                {"title": "CPU", "cpus": 4, "memory": "16G"},
+                {"title": "1x H100", "gpu": "H100", "cpus": 16, "memory": "128G", "shm": "32G",
+                 "price": 2.5, "time_limit": "24h"},
+                {"title": "Quarter of an A100", "gpu": "A100", "sharing": "shared: 4"},
+                {"title": "1/7 of an A100", "gpu": "A100", "sharing": "mig: 1g.10gb",
+                 "groups": ["students"]},
+            ]
+        """,
+    ).tag(config=True)
+
+    currency = Unicode(
+        "$",
+        help="""The sign or code before prices. Example::
+
+            c.GPUSpawner.currency = "€"
+        """,
+    ).tag(config=True)
+
+    @default("options_form")
+    def _default_options_form(self) -> Callable[..., Any]:
+        return type(self).render_form
+
+    @default("options_from_form")
+    def _default_options_from_form(self) -> Callable[..., Any]:
+        return self.read_form
+
+    @default("apply_user_options")
+    def _default_apply_user_options(self) -> Callable[..., None]:
+        # The choice is looked up by value when the server starts and never written into a trait;
+        # JupyterHub warns where nothing handles it.
+        return lambda spawner, options: None
+
+    # --- state of one start ----------------------------------------------------------------------
+
+    _story: StartStory | None = None
+    _ticket: int | None = None  # the lease or ticket that this object asked for
+    _machine: MachineType | None = None
+    _lease: Lease | None = None
+    _has_boot_slot = False
+    _undoing: asyncio.Task[None] | None = None
+
+    @property
+    def gpuhub(self) -> GPUHub:
+        """The pool and rounds of this hub process."""
+        return hub_for(type(self), self.config)
+
+    @property
+    def machine(self) -> MachineType | None:
+        """The machine type of the running or starting server."""
+        return self._machine or self.gpuhub.machine(self.user_options.get("machine", ""))
+
+    @property
+    def lease(self) -> Lease | None:
+        """The lease that the running or starting server holds."""
+        return self._lease
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether a cancelled start is still being undone."""
+        return self._undoing is not None and not self._undoing.done()
+
+    @property
+    def story(self) -> StartStory:
+        """What the waiting page is told."""
+        if self._story is None:
+            self._story = StartStory()
+        return self._story
+
+    # --- the form --------------------------------------------------------------------------------
+
+    async def render_form(self) -> str:
+        """The options form with live figures, as HTML."""
+        hub = self.gpuhub
+        available = {
+            machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines
+        }
+        groups = [group.name for group in self.user.groups]
+        return render_options_form(
+            cards(hub.machines, available, groups),
+            images=self.image_choices(),
+            currency=self.currency,
+            selected=self.user_options.get("machine", ""),
+        )
+
+    def image_choices(self) -> list[str]:
+        """Images that the user may choose from, beside the machine type's own."""
+        return []
+
+    def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
+        """The user's options from the submitted form: names only, looked up at start."""
+        return {key: form[key][0] for key in ("machine", "image") if form.get(key, [""])[0]}
+
+    def choose_machine(self) -> MachineType:
+        """The machine type that the user's options name, or the first that they may start.
+
+        Raises SpawnException with a sentence where there is none such, or not for this user.
+        """
+        hub = self.gpuhub
+        groups = [group.name for group in self.user.groups]
+        wanted = self.user_options.get("machine")
+        if wanted is None:
+            for machine in hub.machines:
+                if machine.allows(groups):
+                    return machine
+            raise refusal("You may start none of the machine types here; ask the admin.", "machine")
+        if isinstance(wanted, list) and wanted:  # the form's own shape, as sent by some API users
+            wanted = wanted[0]
+        chosen = hub.machine(str(wanted))
+        if chosen is None:
+            names = ", ".join(machine.name for machine in hub.machines)
+            raise refusal(
+                f"There is no machine type {str(wanted)!r} here. Choose one of: {names}.", "machine"
+            )
+        if not chosen.allows(groups):
+            raise refusal(
+                f"{chosen.title} is for members of {', '.join(sorted(chosen.groups))}."
+                " Choose another machine type, or ask the admin to add you.",
+                "not_allowed",
+                403,
+            )
+        return chosen
+
+    # --- around a start --------------------------------------------------------------------------
+
+    async def run_pre_spawn_hook(self) -> None:
+        """Get a lease, waiting in line where none is free: JupyterHub bounds this by no time-out.
+
+        Raises SpawnException at once where the start cannot ever succeed.
+        """
+        await maybe_future(super().run_pre_spawn_hook())
+        self._story = StartStory()
+        self._machine = machine = self.choose_machine()
+        await self.check_can_run(machine)
+        self._lease = await self._wait_for_lease(machine)
+        self.story.tell("leased", 20, f"{machine.title} is yours; starting it")
+        hub = self.gpuhub
+        if hub.boot_slots.locked():
+            self.story.tell("leased", 25, "Other servers are booting; yours is next")
+        await hub.boot_slots.acquire()
+        self._has_boot_slot = True
+
+    async def _wait_for_lease(self, machine: MachineType) -> Lease:
+        hub = self.gpuhub
+        groups = [group.name for group in self.user.groups]
+        try:
+            lease = await hub.request(self.user.name, self.name, machine, groups)
+        except PoolRefusal as error:
+            raise refusal(str(error), error.reason, 503) from error
+        self._ticket = lease.id
+        if not lease.is_waiting:
+            return lease
+        self.log.info("%s waits in line for %s", self._log_name, machine.title)
+        granted = hub.granted(lease)
+        while not granted.done():
+            await self._tell_place(lease)
+            moved = asyncio.ensure_future(hub.line_moved(15))
+            try:
+                await asyncio.wait({granted, moved}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                moved.cancel()
+        if granted.cancelled():
+            raise refusal("Your place in line was given up.", "left_line")
+        return granted.result()
+
+    async def _tell_place(self, lease: Lease) -> None:
+        place = await self.gpuhub.ask(self.gpuhub.pool.place, lease.id)
+        if place.position < 1:
+            return  # served between the two questions
+        self.story.tell(
+            "waiting",
+            10,
+            waiting_message(place),
+            place=place.position,
+            waiting=place.waiting,
+            estimate_seconds=place.estimate_seconds,
+        )
+
+    async def start(self) -> Any:
+        """Start the server and return its address once it answers.
+
+        Waits itself, looking every 20 ms: the hub's own check backs off up to 5 s
+        (jupyterhub.utils.exponential_backoff), seconds that users would wait for nothing.
+        """
+        self.story.tell("creating", 30, "Creating your machine")
+        starting = asyncio.ensure_future(self._start_and_wait())
+        try:
+            return await asyncio.shield(starting)
+        except BaseException as error:
+            # Cancelled by the user, or by start_timeout: what the engine was asked for may still
+            # come to be. It is undone aside, because JupyterHub gives a cancel one second.
+            self._undoing = asyncio.ensure_future(self._undo_start(starting))
+            if isinstance(error, Exception):
+                await asyncio.shield(self._undoing)
+            raise
+        finally:
+            self._free_boot_slot()
+
+    async def _start_and_wait(self) -> Any:
+        begun = time.monotonic()
+        try:
+            where = await super().start()
+            await self.check_gpus()
+        except (SpawnException, asyncio.CancelledError):
+            raise
+        except Exception as error:
+            sentence = self.explain_failure(error)
+            if sentence is None:
+                raise
+            raise refusal(sentence, "engine", 503, log_message=f"{sentence} ({error})") from error
+        self.story.tell("starting", 60, "Your machine runs; Jupyter is starting in it")
+        # A little less than JupyterHub's limit, whose message would be empty.
+        await self._until_it_answers(where, self.start_timeout - (time.monotonic() - begun) - 1)
+        self.story.tell("ready", 95, "Jupyter answers")
+        return where
+
+    async def _until_it_answers(self, where: Any, timeout: float) -> None:
+        if self.internal_ssl or not isinstance(where, (tuple, str)):
+            return  # the hub's own check has the certificates
+        base = where if isinstance(where, str) else "http://{}:{}".format(*where)
+        url = url_path_join(base, self.server.base_url, "api")
+        deadline = time.monotonic() + timeout
+        look_alive = time.monotonic() + _ALIVE_POLL_SECONDS
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session:
+            while not await _answers(session, url):
+                if time.monotonic() > deadline:
+                    raise refusal(
+                        f"Your machine started, but Jupyter did not answer within {self.start_timeout}"
+                        f" seconds. {await self.last_words()}".strip(),
+                        "timeout",
+                        504,
+                    )
+                if time.monotonic() > look_alive:
+                    look_alive = time.monotonic() + _ALIVE_POLL_SECONDS
+                    if await self.poll() is not None:
+                        raise refusal(
+                            f"Your machine stopped while it was starting. {await self.last_words()}".strip(),
+                            "exited",
+                            500,
+                        )
+                await asyncio.sleep(_READY_POLL_SECONDS)
+
+    async def _undo_start(self, starting: asyncio.Future[Any]) -> None:
+        """Stop and remove what a cancelled or failed start made."""
+        starting.cancel()
+        await asyncio.wait({starting})
+        if not starting.cancelled():
+            starting.exception()  # seen: it was raised to the caller, or is moot now
+        try:
+            await self.abandon()
+        except Exception as error:
+            self.log.error(
+                "%s could not be cleaned up after its start ended early (%s);"
+                " its lease is kept until the engine says that it does not run.",
+                self._log_name,
+                error,
+            )
+
+    def _free_boot_slot(self) -> None:
+        if self._has_boot_slot:
+            self._has_boot_slot = False
+            self.gpuhub.boot_slots.release()
+
+    async def run_post_stop_hook(self) -> None:
+        """Give back what the server held; reached however it ended."""
+        try:
+            self._free_boot_slot()
+            if self._undoing is not None:
+                await asyncio.wait({self._undoing})
+            await self._give_back()
+        finally:
+            self._machine = self._lease = self._ticket = self._undoing = None
+            await maybe_future(super().run_post_stop_hook())
+
+    async def _give_back(self) -> None:
+        hub = self.gpuhub
+        lease = await hub.open_lease(self.user.name, self.name)
+        if lease is None:
+            return
+        if lease.is_waiting:
+            # A ticket that this object did not ask for is a place kept over the hub's restart.
+            if lease.id == self._ticket:
+                await hub.leave_line(lease.id, "cancelled")
+            return
+        try:
+            stopped = await self.confirm_stopped()
+        except Exception as error:
+            self.log.error(
+                "%s keeps its lease: the engine does not say whether it runs (%s).",
+                self._log_name,
+                error,
+            )
+            return
+        if stopped:
+            await hub.release(lease.id, "stopped")
+        else:
+            self.log.error("%s keeps its lease: it still runs.", self._log_name)
+
+    async def progress(self) -> AsyncIterator[dict[str, Any]]:
+        """The story of this start, for the waiting page."""
+        async for event in self.story.events():
+            yield event
+
+    def get_state(self) -> dict[str, Any]:
+        """Adds what the server holds, for the API (scope admin:server_state)."""
+        state = super().get_state()
+        if self._lease is not None:
+            state["gpubox"] = {
+                "lease": self._lease.id,
+                "machine": self._lease.machine,
+                "gpus": list(self._lease.gpus),
+            }
+        return state
+
+    # --- what an engine adds ---------------------------------------------------------------------
+
+    @classmethod
+    def for_reconciliation(cls, config: Config) -> GPUSpawner:
+        """An instance without a user, for questions about all of the hub's boxes."""
+        return cls(config=config)
+
+    async def boxes(self, hub_id: str) -> list[Box]:
+        """All boxes of the hub of that id, by the engine's word. Raises EngineError."""
+        raise NotImplementedError
+
+    async def stop_box(self, box: Box) -> None:
+        """Stop a box that no server claims. Raises EngineError."""
+        raise NotImplementedError
+
+    async def confirm_stopped(self) -> bool:
+        """Whether the engine says that this server does not run. Raises EngineError if it won't say."""
+        raise NotImplementedError
+
+    async def check_can_run(self, machine: MachineType) -> None:
+        """Raise SpawnException where a machine of this type can never start (image missing, ...)."""
+
+    async def check_gpus(self) -> None:
+        """Make sure that the started server has its GPUs. Raises SpawnException if not."""
+
+    async def abandon(self) -> None:
+        """Stop and remove whatever an unfinished start has made. Raises EngineError."""
+        if await self.poll() is None:
+            await self.stop(now=True)
+
+    async def last_words(self) -> str:
+        """The end of the server's log as a sentence, for a start that failed; may be empty."""
+        return ""
+
+    def explain_failure(self, error: Exception) -> str | None:
+        """A sentence for the user about an engine's error; None to leave it as it is."""
+        return str(error) if isinstance(error, EngineError) else None
+
+
+def refusal(
+    message: str, reason: str, status_code: int = 400, log_message: str | None = None
+) -> SpawnException:
+    """A start that is refused, with the sentence for the user."""
+    return SpawnException(
+        message, reason=reason, status_code=status_code, log_message=log_message or message
+    )
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, allow_redirects=False) as response:
+            return response.status < 500
+    except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+        return False
+
+
+attach_to_starting_hub()
