@@ -1,0 +1,27 @@
+"""Where gpubox keeps what outlives it: the state directory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def state_dir() -> Path:
+    """The state directory, made where it is missing, for its owner's eyes only (mode 700).
+
+    ``$GPUBOX_DIR``; by default ``/var/lib/gpubox`` for root and ``~/.local/share/gpubox`` for
+    others. Raises OSError where it cannot be made.
+    """
+    directory = _chosen()
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if directory.stat().st_mode & 0o077:
+        directory.chmod(0o700)
+    return directory
+
+
+def _chosen() -> Path:
+    if named := os.environ.get("GPUBOX_DIR"):
+        return Path(named).expanduser().absolute()
+    if os.geteuid() == 0:
+        return Path("/var/lib/gpubox")
+    return Path("~/.local/share/gpubox").expanduser()
