@@ -1,0 +1,217 @@
+"""The options form: machine types as cards, rendered from plain data.
+
+Pure functions. Which figures are true now is ``pool``'s to say, what a choice means ``spawner``'s;
+how a card looks is in ``templates/parts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from .inventory import GPU
+from .machines import MachineType
+
+_MIB_PER_GIB = 1024
+
+_environment = Environment(
+    loader=PackageLoader("gpubox", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+class Figures(Protocol):
+    """How many machines of a type there are and wait, as `gpubox.pool.Availability` tells it."""
+
+    @property
+    def total(self) -> int: ...
+    @property
+    def free(self) -> int: ...
+    @property
+    def in_use(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def problem(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Card:
+    """One machine type as the form shows it.
+
+    ``free``, ``in_use`` and ``total`` count machines of this type, ``waiting`` the people in line
+    for one. ``disabled_reason`` is empty for a type that the user may start. ``notice`` is a
+    sentence about its GPUs that the user should know before waiting for one.
+    """
+
+    name: str
+    title: str
+    description: str = ""
+    spec_lines: tuple[str, ...] = ()
+    price_per_hour: float = 0.0
+    free: int = 0
+    in_use: int = 0
+    total: int = 0
+    waiting: int = 0
+    disabled_reason: str = ""
+    notice: str = ""
+    time_limit_seconds: int | None = None
+    image: str | None = None
+    has_gpu: bool = True
+
+    @property
+    def state(self) -> str:
+        """``off`` (may not be started), ``free`` (starts at once) or ``line`` (starts when it is its turn)."""
+        if self.disabled_reason:
+            return "off"
+        if not self.has_gpu or (self.free > 0 and self.waiting == 0):
+            return "free"
+        return "line"
+
+    @property
+    def status(self) -> str:
+        """The live figures in words: ``3 of 8 free``, ``All 8 in use, 3 in line``."""
+        if self.disabled_reason:
+            return self.disabled_reason
+        if not self.has_gpu:
+            return "Free"
+        if self.free > 0:
+            free = f"{self.free} of {self.total} free"
+            return f"{free}, {self.waiting} in line" if self.waiting else free
+        line = f"{self.waiting} in line" if self.waiting else "nobody in line"
+        return f"{_all_in_use(self.total)}, {line}"
+
+
+def cards(
+    machines: Sequence[MachineType],
+    availability: Mapping[str, Figures],
+    groups: Iterable[str],
+    gpus: Sequence[GPU] = (),
+) -> tuple[Card, ...]:
+    """The cards of all machine types, for a member of ``groups``.
+
+    ``availability`` is by the machine type's name; ``gpus``, where given, tell the memory.
+    """
+    member_of = frozenset(groups)
+    return tuple(_card(machine, availability[machine.name], member_of, gpus) for machine in machines)
+
+
+def render_options_form(cards: Sequence[Card], *, images: Sequence[str], currency: str, selected: str) -> str:
+    """The form's fields as HTML: radio ``machine`` and, where there are ``images``, select ``image``.
+
+    ``selected`` is the machine type to begin with; where it cannot be started, the first that is
+    free, else the first that can be waited for.
+    """
+    return _environment.get_template("parts/machines.html").render(
+        cards=cards,
+        images=images,
+        checked=_first_choice(cards, selected),
+        price=lambda card: price_words(card.price_per_hour, currency),
+    )
+
+
+def price_words(per_hour: float, currency: str) -> str:
+    """``$2.50`` or ``EUR 2.50``; empty for what costs nothing."""
+    if not per_hour:
+        return ""
+    decimals = 2 if per_hour >= 0.01 else 4
+    gap = " " if currency[-1:].isalpha() else ""
+    return f"{currency}{gap}{per_hour:,.{decimals}f}"
+
+
+def _first_choice(cards: Sequence[Card], selected: str) -> str:
+    startable = [card for card in cards if card.state != "off"]
+    preferred = [card for card in startable if card.name == selected]
+    free = [card for card in startable if card.state == "free"]
+    for card in preferred + free + startable:
+        return card.name
+    return ""
+
+
+def _card(machine: MachineType, figures: Figures, groups: frozenset[str], gpus: Sequence[GPU]) -> Card:
+    return Card(
+        name=machine.name,
+        title=machine.title,
+        description=machine.description,
+        spec_lines=_spec_lines(machine, gpus),
+        price_per_hour=machine.price_per_hour,
+        free=figures.free,
+        in_use=figures.in_use,
+        total=figures.total,
+        waiting=figures.waiting,
+        disabled_reason=_disabled_reason(machine, figures, groups),
+        notice=figures.problem,
+        time_limit_seconds=machine.time_limit_seconds,
+        image=machine.image,
+        has_gpu=machine.count > 0,
+    )
+
+
+def _disabled_reason(machine: MachineType, figures: Figures, groups: frozenset[str]) -> str:
+    if not machine.allows(groups):
+        return f"For members of: {', '.join(sorted(machine.groups))}"
+    if machine.count and not figures.total:
+        return figures.problem or "No such GPU here"
+    return ""
+
+
+def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
+    lines = [
+        _gpu_line(machine, gpus),
+        " · ".join(
+            part
+            for part in (
+                machine.cpus and _counted(machine.cpus, "CPU"),
+                machine.memory_mib and f"{_gib(machine.memory_mib)} memory",
+            )
+            if part
+        ),
+        machine.disk,
+        machine.time_limit_seconds and f"Stops after {_duration(machine.time_limit_seconds)}",
+    ]
+    return tuple(line for line in lines if line)
+
+
+def _gpu_line(machine: MachineType, gpus: Sequence[GPU]) -> str:
+    if machine.count == 0:
+        return "No GPU"
+    if machine.mig_profile:
+        amount = _counted(machine.count, f"{machine.mig_profile} slice")
+    elif machine.slots_per_gpu > 1:
+        amount = f"1 GPU, shared by up to {machine.slots_per_gpu}"
+    else:
+        amount = _counted(machine.count, "GPU")
+    sizes = sorted({gpu.memory_mib for gpu in gpus if machine.matches(gpu) and gpu.memory_mib})
+    if not sizes:
+        return amount
+    memory = _gib(sizes[0]) if len(sizes) == 1 else f"{_gib(sizes[0])} to {_gib(sizes[-1])}"
+    return f"{amount} · {memory}{' each' if machine.count > 1 else ''}"
+
+
+def _gib(mib: int) -> str:
+    if mib < _MIB_PER_GIB:
+        return f"{mib} MB"
+    return f"{round(mib / _MIB_PER_GIB)} GB"
+
+
+def _counted(number: float, noun: str) -> str:
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
+def _duration(seconds: int) -> str:
+    for length, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= length and seconds % length == 0:
+            return _counted(seconds // length, noun)
+    if seconds >= 3600:
+        return f"{_counted(seconds // 3600, 'hour')} {_counted(seconds % 3600 // 60, 'minute')}"
+    return _counted(seconds // 60, "minute")
+
+
+def _all_in_use(total: int) -> str:
+    return {1: "In use", 2: "Both in use"}.get(total, f"All {total} in use")

@@ -1,0 +1,36 @@
+// Keeps the figures on the cards current: the page fetches itself and swaps the words in place.
+const period = 10_000;
+const form = document.querySelector(".gb-machines").closest("form");
+let submitted = false;
+
+async function refresh() {
+  if (document.hidden || submitted) return;
+  // Without the query: JupyterHub takes query parameters of this page for options, and starts.
+  const answer = await fetch(location.pathname, {
+    headers: { "X-XSRFToken": window.jhdata?.xsrf_token ?? "" },
+    redirect: "manual",
+  });
+  if (!answer.ok || submitted) return;
+  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const card of form.querySelectorAll("[data-machine]")) {
+    const news = fresh.querySelector(`[data-machine="${CSS.escape(card.dataset.machine)}"]`);
+    if (news) show(card, news);
+  }
+}
+
+function show(card, news) {
+  card.dataset.state = news.dataset.state;
+  for (const words of card.querySelectorAll("[data-live]")) {
+    const fresh = news.querySelector(`[data-live="${words.dataset.live}"]`).textContent;
+    if (words.textContent !== fresh) words.textContent = fresh;
+  }
+  const radio = card.querySelector("input");
+  // A chosen card stays sent: with no choice at all the hub would start another machine.
+  radio.disabled = news.querySelector("input").disabled && !radio.checked;
+}
+
+form?.addEventListener("submit", () => (submitted = true));
+// Back from the next page, the browser may show this one as it was.
+addEventListener("pageshow", () => (submitted = false));
+document.addEventListener("visibilitychange", () => refresh().catch(() => {}));
+setInterval(() => refresh().catch(() => {}), period);
