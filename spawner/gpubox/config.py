@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from . import pages, paths
+from .host import HostProblem
 from .host.admin import admin_password
 
 NETWORK = "gpubox"
@@ -19,11 +20,11 @@ def configure(c: Any, engine: str = "docker") -> None:
     """Set gpubox's defaults on the config object ``c``, for servers run by ``engine``.
 
     ``engine`` is ``docker`` or ``process``. Talks to the container engine once, to make sure of
-    the network that servers live in. Raises ValueError for another engine, and
-    `gpubox.host.engine.EngineProblem` with a sentence where the engine does not answer.
+    the network that servers live in. Raises SystemExit with a sentence for the admin where the
+    hub could not work: another engine's name, an engine that does not answer.
     """
     if engine not in ("docker", "process"):
-        raise ValueError(f"ENGINE={engine}: expected 'docker' or 'process'.")
+        raise SystemExit(f"ENGINE={engine}: expected 'docker' or 'process'.")
     state = paths.state_dir()
     c.JupyterHub.spawner_class = f"gpubox-{engine}"
     c.JupyterHub.template_paths = [pages.TEMPLATES]
@@ -70,7 +71,15 @@ def _run_in_docker(c: Any) -> None:
 
     from .host.network import ensure_network
 
-    gateway = ensure_network(docker.from_env(), NETWORK)
+    try:
+        gateway = ensure_network(docker.from_env(), NETWORK)
+    except HostProblem as error:
+        raise SystemExit(str(error)) from error
+    except docker.errors.DockerException as error:
+        raise SystemExit(
+            f"The container engine does not answer ({error}). Run `gpubox doctor`, or do without"
+            " containers: ENGINE=process"
+        ) from error
     c.JupyterHub.hub_ip = gateway
     c.DockerSpawner.network_name = NETWORK
     c.DockerSpawner.use_internal_ip = True

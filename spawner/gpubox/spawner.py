@@ -129,7 +129,7 @@ class GPUSpawner(StockSpawner):
         }
         groups = [group.name for group in self.user.groups]
         return render_options_form(
-            cards(hub.machines, available, groups),
+            cards(hub.machines, available, groups, hub.inventory.gpus),
             images=self.image_choices(),
             currency=self.currency,
             selected=self.user_options.get("machine", ""),
