@@ -1,0 +1,60 @@
+"""``python -m simgpu 4xH100 -- command ...``: runs a command on a machine with simulated GPUs.
+
+Installs the simulated driver (for the command alone where we are not root), runs the command with its
+environment, and removes it when the command ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+
+from .driver import SimulatedDriver, SimulatedLibrary
+from .library import CannotBuild
+from .models import MODELS, UnknownGPU
+from .nodes import SimulationRefused
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="simgpu", description="Run a command with GPUs.")
+    parser.add_argument("gpus", help=f"such as 4xH100 or 1xA100:mig=7x1g.10gb; models: {', '.join(MODELS)}")
+    parser.add_argument("command", nargs=argparse.REMAINDER, help="the command to run, after --")
+    asked = parser.parse_args()
+    command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
+    if not command:
+        parser.error("say which command to run, after --")
+    try:
+        driver = (SimulatedDriver if os.geteuid() == 0 else SimulatedLibrary)(asked.gpus)
+        with driver:
+            return _run(command, driver)
+    except (UnknownGPU, SimulationRefused, CannotBuild) as refused:
+        print(f"simgpu: {refused}", file=sys.stderr)
+        return 1
+
+
+def _run(command: list[str], driver: SimulatedLibrary) -> int:
+    """Runs the command to its end. It gets the terminal's Ctrl-C itself, and our SIGTERM from us."""
+    names = ", ".join(gpu.name for gpu in driver.gpus) or "none"
+    announcement = f"Simulated GPUs: {driver.specification}. They show how it all works; nothing computes."
+    print(f"simgpu: simulated GPUs are installed while this runs: {names}.", file=sys.stderr)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        process = subprocess.Popen(
+            command,
+            env={**os.environ, **driver.environment(), "GPUBOX_ANNOUNCEMENT": announcement},
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    except OSError as error:
+        print(f"simgpu: {command[0]} cannot be run: {error.strerror}.", file=sys.stderr)
+        return 127
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: process.send_signal(received))
+    status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
