@@ -43,10 +43,10 @@ _QUADRO, _TESLA, _GEFORCE, _NVIDIA_RTX, _NVIDIA = 1, 2, 5, 13, 14
 _PASCAL, _TURING, _AMPERE, _ADA, _HOPPER, _BLACKWELL = 4, 6, 7, 8, 9, 10
 
 # fmt: off
-_SXM: dict[str, Any] = dict(mig=True, nvlink="all")
-_BRIDGED: dict[str, Any] = dict(fan=True, nvlinks=4, nvlink_version=5, nvlink="pairs")
+_SXM: dict[str, Any] = {"mig": True, "nvlink": "all"}
+_BRIDGED: dict[str, Any] = {"fan": True, "nvlinks": 4, "nvlink_version": 5, "nvlink": "pairs"}
 MODELS: dict[str, Model] = {
-    # name, memory, architecture, CUDA capability, brand, PCI id, watts, MHz, memory MHz, cores, bus bits, PCIe
+    # name, MiB, architecture, CUDA capability, brand, PCI id, watts, MHz, memory MHz, cores, bus bits, PCIe
     "H100": Model("NVIDIA H100 80GB HBM3", 81559, _HOPPER, (9, 0), _NVIDIA, 0x233010DE,
                   700, 1980, 2619, 16896, 5120, 5, nvlinks=18, nvlink_version=6, **_SXM),
     "H200": Model("NVIDIA H200", 143771, _HOPPER, (9, 0), _NVIDIA, 0x233510DE,
