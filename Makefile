@@ -1,0 +1,111 @@
+# gpubox. `make run` and `make test` set up all they need, and may be run again at any time.
+#
+#   make run                    the hub, on http://127.0.0.1:8000
+#   make run PORT=9000          ... on another port
+#   make run ENGINE=process     ... with no containers: each server a process of this machine
+#   make run SIMULATE=4xH100    ... with simulated GPUs, for a demonstration
+#   make test                   ruff, mypy and every test (ARGS="-k pool" for some)
+#
+# Versions come from the lock files in spawner/locks and images/locks; all goes into .venv.
+
+PYTHON   ?= python3
+PORT     ?= 8000
+ENGINE   ?= docker
+SIMULATE ?=
+ARGS     ?=
+
+BIN   := .venv/bin
+LOCKS := spawner/locks
+UV     = $(BIN)/uv pip install -q --python $(BIN)/python
+SAY    = printf '%-8s %s\n'
+
+# What tests need of Debian: a browser with a font, a database server, a C compiler for the
+# simulated driver, and what the base image and a second engine are made with.
+TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2
+DEMO_PACKAGES := gcc libc6-dev
+
+export ENGINE
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.DELETE_ON_ERROR:
+.PHONY: run test lint image bench lock clean help
+
+run: .venv/.run .venv/.proxy ## set up what is missing, then start the hub
+ifeq ($(SIMULATE),)
+	@exec gpubox run --port $(PORT)
+else
+	@$(call debian,$(DEMO_PACKAGES))
+	@PYTHONPATH=tests exec python -m simgpu $(SIMULATE) -- gpubox run --port $(PORT)
+endif
+
+test: .venv/.test .venv/.proxy ## run ruff, mypy and every test
+	@$(call debian,$(TEST_PACKAGES))
+	@ENGINE=docker gpubox image || { [ "$$CI" != true ] && $(SAY) tests "going on without containers"; }
+	@$(SAY) lint "ruff, mypy"
+	@ruff check -q .
+	@mypy
+	@$(SAY) tests "pytest"
+	@ENGINE=docker python -m pytest $(ARGS)
+
+lint: .venv/.test ## run ruff and mypy alone
+	@ruff check .
+	@mypy
+
+image: .venv/.run ## build the image, with what changed since the last build
+	@gpubox image
+
+bench: .venv/.test .venv/.proxy ## measure starts and the pool, side by side with the stock spawner
+	@$(call debian,$(TEST_PACKAGES))
+	@gpubox image
+	@for bench in tests/bench/bench_*.py; do $(SAY) bench $$bench; PYTHONPATH=tests python $$bench || exit 1; done
+
+lock: .venv/.run ## write the lock files anew, with the newest versions
+	@$(LOCKS)/lock
+
+clean: ## remove what make made here; state, images and volumes stay
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis spawner/*.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## say what can be made
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1	\2/p' Makefile | expand -t 14
+
+# --- .venv, in steps that each run again when what they come from has changed ---------------------
+
+.venv/.python: images/locks/uv.lock
+	@command -v $(PYTHON) >/dev/null || { $(SAY) python "Python 3.10 or newer is missing: apt-get install python3"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call debian,python3-venv); }
+	@$(BIN)/python -c '' 2>/dev/null || { $(SAY) python "making .venv"; $(PYTHON) -m venv .venv; }
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r images/locks/uv.lock
+	@touch $@
+
+.venv/.run: .venv/.python $(LOCKS)/run.lock setup.py spawner/gpubox/__init__.py
+	@$(SAY) python "installing the hub's packages"
+	@$(UV) --require-hashes -r $(LOCKS)/run.lock
+	@$(UV) --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/.test: .venv/.run $(LOCKS)/test.lock
+	@$(SAY) python "installing the tests' packages"
+	@$(UV) --require-hashes -r $(LOCKS)/test.lock
+	@touch $@
+
+.venv/.proxy: .venv/.run $(LOCKS)/proxy/package-lock.json
+	@$(SAY) proxy "installing configurable-http-proxy"
+	@mkdir -p .venv/proxy && cp $(LOCKS)/proxy/*.json .venv/proxy/
+	@cd .venv/proxy && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
+	@touch $@
+
+# $(call debian,PACKAGES) installs those that are missing, or says which where it may not.
+define debian
+missing=$$(for package in $(1); do \
+    dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null | grep -qx installed || printf '%s ' $$package; \
+done); \
+if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+    $(SAY) debian "installing $$missing"; export DEBIAN_FRONTEND=noninteractive; \
+    { apt-get -qq update && apt-get -qq -o DPkg::Lock::Timeout=300 install -y --no-install-recommends $$missing; } \
+        </dev/null >.debian.log 2>&1 || { tail -n 5 .debian.log; rm -f .debian.log; exit 1; }; \
+    rm -f .debian.log; \
+elif [ -n "$$missing" ]; then \
+    $(SAY) debian "missing: $$missing(on Debian, run as root once: apt-get install $$missing)"; exit 1; \
+fi
+endef
