@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from .. import paths
+from . import HostProblem
 
 # JupyterHub's shared-password authenticator refuses an admin password under 32 characters.
 _RANDOM_BYTES = 24
@@ -21,8 +22,8 @@ def password_file() -> Path:
 def admin_password() -> str:
     """The admin password; the first call makes it.
 
-    Raises ValueError with a sentence where the file was edited into something too short, and
-    OSError where it cannot be read or made.
+    Raises `HostProblem` where the file was edited into something too short, and OSError where it
+    cannot be read or made.
     """
     file = password_file()
     try:
@@ -33,7 +34,7 @@ def admin_password() -> str:
         file.chmod(0o600)
     password = file.read_text().strip()
     if len(password) < _LEAST_LENGTH:
-        raise ValueError(
+        raise HostProblem(
             f"The admin password in {file} has {len(password)} characters, JupyterHub asks for"
             f" {_LEAST_LENGTH} or more. Write a longer one, or remove the file for a new one."
         )
