@@ -152,8 +152,9 @@ def _gpu_table(found: Inventory) -> str:
         memory = "shared" if gpu.memory_mib is None else f"{gpu.memory_mib / 1024:.0f} GiB"
         rows.append((str(gpu.index), model, memory, gpu.problem or "ok", gpu.uuid))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-                     for row in rows)
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
 
 
 # --- arguments -------------------------------------------------------------------------------------

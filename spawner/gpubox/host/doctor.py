@@ -45,7 +45,7 @@ class Facts:
 
     engine_kind: str
     now: datetime
-    inventory: Inventory = Inventory()
+    inventory: Inventory = field(default_factory=Inventory)
     engine: EngineFacts | None = None
     engine_problem: str = ""
     may_use_socket: bool | None = None

@@ -133,7 +133,9 @@ def _why_not_ours(problem: EngineProblem) -> str:
     """Why this engine is not for us to start; empty where it is."""
     named = os.environ.get("DOCKER_HOST", "")
     if named and named not in (f"unix://{SOCKET}", "unix:///run/docker.sock"):
-        return f"{problem} DOCKER_HOST names it: start it there, or unset DOCKER_HOST to use this machine's own."
+        return (
+            f"{problem} DOCKER_HOST names it: start it there, or unset DOCKER_HOST to use this machine's own."
+        )
     if os.geteuid() == 0:
         return ""
     if _causes(problem.__cause__, PermissionError):
@@ -176,8 +178,7 @@ def _wait(say: Say, daemon: dockerd.Daemon) -> docker.DockerClient:
                 raise EngineProblem(f"Docker ended as it started. {daemon.last_words()}") from problem
             if waited > START_SECONDS:
                 raise EngineProblem(
-                    f"Docker was started and has not answered for {waited:.0f} s."
-                    f" {daemon.last_words()}"
+                    f"Docker was started and has not answered for {waited:.0f} s. {daemon.last_words()}"
                 ) from problem
         if waited - told >= 10:
             told = waited

@@ -98,11 +98,12 @@ def _settings(config: Any) -> HubSettings:
     authenticator = hub.get("authenticator_class", "pam")
     bind_url = hub.get("bind_url", "http://:8000")
     password = config.SharedPasswordAuthenticator.get("admin_password", "")
+    proxy_api = config.ConfigurableHTTPProxy.get("api_url", "http://127.0.0.1:8001")
     return HubSettings(
         bind_url=str(bind_url),
         hub_ip=str(hub.get("hub_ip", "127.0.0.1")),
         hub_port=int(hub.get("hub_port", 8081)),
-        proxy_port=urlsplit(config.ConfigurableHTTPProxy.get("api_url", "http://127.0.0.1:8001")).port or 8001,
+        proxy_port=urlsplit(proxy_api).port or 8001,
         authenticator=authenticator if isinstance(authenticator, str) else authenticator.__name__,
         is_own_password=authenticator == "shared-password" and password == admin.admin_password(),
     )
@@ -163,4 +164,4 @@ def become_hub(config: Path, arguments: Sequence[str]) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     command = [sys.executable, "-m", "jupyterhub", "-f", str(config), *arguments]
     sys.stdout.flush()
-    os.execve(sys.executable, command, {**os.environ, "PATH": path})  # noqa: S606  (no shell wanted)
+    os.execve(sys.executable, command, {**os.environ, "PATH": path})

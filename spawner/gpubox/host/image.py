@@ -170,27 +170,36 @@ def _gist(command: str) -> str:
     return words if len(words) <= 70 else f"{words[:69]}…"
 
 
+_FAILURES = (
+    (
+        rf"load metadata for \S*{REGISTRY_BASE}.*(denied|not found|failed to do request)",
+        f"its base {REGISTRY_BASE} could not be pulled. Run this once as root (sudo make image): then"
+        " the base is made from Debian's packages, with no registry.",
+    ),
+    (
+        r"no space left on device",
+        "the disk of the container engine is full. Free some (docker system df tells what is in it,"
+        " docker builder prune clears old build steps), then run this again.",
+    ),
+    (
+        r"could not resolve|name resolution|network is unreachable|dns error|failed to fetch",
+        "the packages could not be fetched. Check this machine's network, then run this again.",
+    ),
+    (
+        r"certificate verify failed|unknownissuer",
+        "a server's certificate is not trusted. Behind a proxy that re-signs traffic, name its"
+        " certificates in SSL_CERT_FILE, then run this again.",
+    ),
+)
+
+
 def explain(tail: Iterable[str]) -> str:
     """Why a build failed, from the end of its output, and what to do."""
-    text = "\n".join(tail)
-    if "no space left on device" in text.lower():
-        return (
-            "the disk of the container engine is full. Free some (docker system df tells what is in"
-            " it, docker builder prune clears old build steps), then run this again."
-        )
-    if re.search(r"could not resolve|name resolution|network is unreachable|dns error|failed to fetch", text, re.I):
-        return "the packages could not be fetched. Check this machine's network, then run this again."
-    if re.search(r"certificate verify failed|UnknownIssuer", text, re.I):
-        return (
-            "a server's certificate is not trusted. Behind a proxy that re-signs traffic, name its"
-            " certificates in SSL_CERT_FILE, then run this again."
-        )
-    if re.search(r"(pull access denied|not found|failed to do request)", text) and "load metadata" in text:
-        return (
-            f"its base {REGISTRY_BASE} could not be pulled. Run this once as root (sudo make image):"
-            " then the base is made from Debian's packages, with no registry."
-        )
-    lines = [line for line in text.splitlines() if line.strip()]
+    lines = [line for line in tail if line.strip()]
+    text = "\n".join(lines)
+    for pattern, words in _FAILURES:
+        if re.search(pattern, text, re.IGNORECASE | re.DOTALL):
+            return words
     return "\n".join(["the end of its output:", *lines[-12:]])
 
 
@@ -227,9 +236,10 @@ def _strip_name(say: Say) -> Say:
 
 
 def _check_buildx() -> None:
-    if shutil.which("docker") is None or subprocess.run(
-        ["docker", "buildx", "version"], capture_output=True, check=False
-    ).returncode:
+    if (
+        shutil.which("docker") is None
+        or subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode
+    ):
         raise ImageProblem(
             "Building the image takes Docker's command line with buildx. Install them (Debian:"
             " apt-get install docker-cli docker-buildx), then run this again."

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import docker
 
-from ..inventory import Inventory, nvidia
+from ..inventory import nvidia
 from . import engine, image
 from .doctor import Facts, PortUser
 
