@@ -69,14 +69,14 @@ def nodes_of(gpu: SimulatedGPU) -> list[Node]:
     return [card_node(gpu.minor), *map(_cap_node, caps)]
 
 
-def refuse_beside_a_real_driver() -> None:
+def refuse_beside_a_real_driver(proc: Path = Path("/proc")) -> None:
     """Raises `SimulationRefused` where a driver owns the device numbers that are to be simulated."""
-    if Path("/proc/driver/nvidia/version").exists():
+    if (proc / "driver/nvidia/version").exists():
         raise SimulationRefused(
             "A real NVIDIA driver is loaded: its device nodes are not to be touched."
             " Simulate GPUs on a machine without one, or unload it (modprobe -r nvidia)."
         )
-    characters = Path("/proc/devices").read_text().partition("Block devices:")[0].split("\n")
+    characters = (proc / "devices").read_text().partition("Block devices:")[0].split("\n")
     owners = dict(line.split(maxsplit=1) for line in characters if line.strip()[:1].isdigit())
     for major in (NVIDIA_MAJOR, CAPS_MAJOR):
         if str(major) in owners:

@@ -1,5 +1,5 @@
-/* What a container sees: the UUID of each GPU and MIG slice by NVML, one a line. With arguments, makes that device
- * node by hand first: probe /dev/nvidia1 195 1. */
+/* What a container sees: the UUID of each GPU and MIG slice by NVML, one a line. With arguments, makes
+ * device nodes by hand first: probe /dev/nvidia1 195 1 ... */
 #include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,13 +18,11 @@ static call nvml(void *library, const char *name) {
 }
 
 int main(int count, char **words) {
-    if (count == 4) {
-        mode_t mode = S_IFCHR | 0666;
-        if (mknod(words[1], mode, makedev(atoi(words[2]), atoi(words[3])))) {
-            perror(words[1]);
+    for (char **node = words + 1; node + 2 < words + count; node += 3)
+        if (mknod(node[0], S_IFCHR | 0666, makedev(atoi(node[1]), atoi(node[2])))) {
+            perror(node[0]);
             return 1;
         }
-    }
     void *library = dlopen("libnvidia-ml.so.1", RTLD_NOW);
     if (!library) {
         puts("no library");

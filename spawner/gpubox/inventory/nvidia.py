@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ _RECOVERY_ACTIONS = {
     7: "The driver asks for a restart of this machine to recover this GPU.",
 }
 _PROHIBITED = "Its compute mode is 'prohibited', so that no program can use it: run `nvidia-smi -c 0`."
-_RETIRED = "Memory pages with uncorrectable errors wait to be retired: reset this GPU or restart this machine."
+_RETIRED = "Memory pages with uncorrectable errors wait to be retired: reset this GPU or restart its machine."
 _REMAP_FAILED = "Its broken memory rows could not be replaced: NVIDIA asks to have this GPU replaced."
 
 # How near two GPUs are. With NVLink, the number of links between them is added.
@@ -201,7 +201,8 @@ def _ailment(handle: Any) -> str:
 
 def _recovery_action(handle: Any) -> int:
     fields = [pynvml.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION]
-    for field in query(pynvml.nvmlDeviceGetFieldValues, handle, fields, default=()):
+    answers: Sequence[Any] = query(pynvml.nvmlDeviceGetFieldValues, handle, fields, default=())
+    for field in answers:
         if field.nvmlReturn in _AILMENTS:
             raise GPUAils(_AILMENTS[field.nvmlReturn])
         if field.nvmlReturn == pynvml.NVML_SUCCESS:

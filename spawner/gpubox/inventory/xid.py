@@ -1,4 +1,4 @@
-"""Xid errors: what the NVIDIA driver reports when a GPU fails, and which of them leave it useless until a reset.
+"""Xid errors: what the NVIDIA driver reports when a GPU fails, and which leave it useless until a reset.
 
 Only a program that has NVML open hears of them. That keeps a laptop's GPU awake, so the watch is for
 machines whose GPUs never sleep, and runs only where the admin asks for it.
@@ -16,9 +16,9 @@ import pynvml
 log = logging.getLogger(__name__)
 
 # The Xids for which NVIDIA's catalog names a reset of the GPU, or a restart, as the immediate action:
-# https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html (buckets RESET_GPU, RESTART_BM, and the
-# workflows of 48 and 74, which end in one). Not 155: it also tells of NVLinks that were put to sleep. Not 154: it
-# says that the recovery action changed, which ``nvidia.discover`` reads itself.
+# https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html (buckets RESET_GPU, RESTART_BM, and
+# the workflows of 48 and 74, which end in one). Not 155: it also tells of NVLinks that were put to sleep.
+# Not 154: it says that the recovery action changed, which ``nvidia.discover`` reads itself.
 FATAL_XIDS = {
     46: "the GPU stopped processing",
     48: "uncorrectable memory error",
@@ -39,17 +39,17 @@ FATAL_XIDS = {
 }
 _RESTART = {79}
 _WAIT_MS = 1000  # how long a stop may take
-_RETRY_SECONDS = 30.0
 
 
 class XidWatch:
     """Listens for Xid errors of all GPUs on a thread of its own, and remembers the fatal ones by UUID.
 
     It holds NVML open while it runs: start it only where the admin says so. A driver that fails or is
-    reloaded is tried again every half minute. Errors on a MIG slice are its card's.
+    reloaded is tried again after ``retry_seconds``. Errors on a MIG slice are its card's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, retry_seconds: float = 30.0) -> None:
+        self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._fatal: dict[str, str] = {}
         self._watched: frozenset[str] = frozenset()
@@ -97,7 +97,7 @@ class XidWatch:
                     pynvml.nvmlShutdown()
             except pynvml.NVMLError as error:
                 log.warning("Xid errors cannot be watched for now: %s", error)
-            self._stopping.wait(_RETRY_SECONDS)
+            self._stopping.wait(self._retry_seconds)
 
     def _listen(self) -> None:
         """Waits for errors until told to stop. Raises NVMLError when the driver does not let us."""
