@@ -212,8 +212,7 @@ class GPUHub(SingletonConfigurable):
             lease = await self.ask(self.pool.lease, lease.id)
             if not lease.is_waiting:
                 self._grants.pop(lease.id, None)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        await self._change_and_tell(self.pool.served)
         return lease
 
     def granted(self, lease: Lease) -> asyncio.Future[Lease]:

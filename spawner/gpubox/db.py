@@ -1,0 +1,150 @@
+"""The tables: GPUs, and leases, which are ticket, lease and bill in one row.
+
+How a schema of an older version becomes this one is in ``migrations``; who writes leases is
+``pool`` alone. Times are seconds since the epoch (UTC), as floats.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.pool import StaticPool
+
+metadata = sa.MetaData()
+
+hub = sa.Table(
+    "hub",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+)
+
+gpu = sa.Table(
+    "gpu",
+    metadata,
+    sa.Column("uuid", sa.String(96), primary_key=True),
+    sa.Column("model", sa.String(128), nullable=False),
+    sa.Column("memory_mib", sa.Integer),
+    sa.Column("index", sa.Integer, nullable=False),
+    sa.Column("mig_profile", sa.String(64)),
+    sa.Column("parent", sa.String(96)),
+    # Empty while the GPU is in order; else a sentence, and it is lost until a check passes.
+    sa.Column("problem", sa.Text, nullable=False, server_default=""),
+    # Null unless an admin drains it.
+    sa.Column("drain_reason", sa.Text),
+    sa.Column("first_seen", sa.Double, nullable=False),
+)
+
+lease = sa.Table(
+    "lease",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user", sa.String(255), nullable=False),
+    sa.Column("server", sa.String(255), nullable=False),
+    sa.Column("machine", sa.String(64), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("slots_per_gpu", sa.Integer, nullable=False),
+    sa.Column("mig_profile", sa.String(64)),
+    # The price of the day: a later change of the price does not change the bill.
+    sa.Column("price_per_hour", sa.Double, nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("requested_at", sa.Double, nullable=False),
+    sa.Column("granted_at", sa.Double),
+    sa.Column("released_at", sa.Double),
+    sa.Column("end_reason", sa.Text),
+)
+
+# A server has one open ticket or lease; the second click finds the first one's.
+sa.Index(
+    "one_open_lease_per_server",
+    lease.c.user,
+    lease.c.server,
+    unique=True,
+    sqlite_where=lease.c.released_at.is_(None),
+    postgresql_where=lease.c.released_at.is_(None),
+)
+sa.Index("lease_released_at", lease.c.released_at)
+
+lease_gpu = sa.Table(
+    "lease_gpu",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("lease_id", sa.Integer, sa.ForeignKey("lease.id"), nullable=False, index=True),
+    sa.Column("gpu_uuid", sa.String(96), sa.ForeignKey("gpu.uuid"), nullable=False),
+    # Slot number `slot` of the `slots` into which the card was divided.
+    sa.Column("slot", sa.Integer, nullable=False),
+    sa.Column("slots", sa.Integer, nullable=False),
+    sa.Column("open", sa.Boolean, nullable=False),
+)
+
+# What makes a double lease impossible: an exclusive lease holds all slots of its card.
+sa.Index(
+    "one_holder_per_slot",
+    lease_gpu.c.gpu_uuid,
+    lease_gpu.c.slot,
+    unique=True,
+    sqlite_where=lease_gpu.c.open.is_(True),
+    postgresql_where=lease_gpu.c.open.is_(True),
+)
+
+
+def open_database(url: str) -> sa.Engine:
+    """Open the database at an SQLAlchemy URL and bring its tables up to date.
+
+    Raises ValueError with a sentence where it cannot be opened or used.
+    """
+    try:
+        engine = _make_engine(sa.engine.make_url(url))
+        with engine.begin() as connection:
+            _migrate(connection)
+            if connection.scalar(sa.select(hub.c.id)) is None:
+                connection.execute(hub.insert().values(id=secrets.token_hex(8)))
+    except (sa.exc.SQLAlchemyError, ImportError) as error:
+        shown = sa.engine.make_url(url).render_as_string() if "://" in url else url
+        reason = str(getattr(error, "orig", None) or error).strip()
+        raise ValueError(
+            f"The database of leases ({shown}) cannot be opened: {reason}. Check c.GPUHub.database_url."
+        ) from error
+    return engine
+
+
+def _make_engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    if not url.database or url.database == ":memory:":
+        # One connection for all threads, or each would see a database of its own.
+        engine = sa.create_engine(
+            url, poolclass=StaticPool, connect_args={"check_same_thread": False}
+        )
+    else:
+        _make_private(Path(url.database))
+        engine = sa.create_engine(url)
+    sa.event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _make_private(path: Path) -> None:
+    """Make the file before SQLite does: for its owner's eyes only."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _set_up_sqlite(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute("PRAGMA journal_mode = WAL")
+    cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.execute("PRAGMA busy_timeout = 10000")
+    cursor.close()
+
+
+def _migrate(connection: sa.Connection) -> None:
+    config = Config()
+    directory = Path(__file__).parent / "migrations"
+    config.set_main_option("script_location", str(directory).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
