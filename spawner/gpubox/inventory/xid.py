@@ -48,7 +48,7 @@ class XidWatch:
     reloaded is tried again after ``retry_seconds``. Errors on a MIG slice are its card's.
     """
 
-    def __init__(self, *, retry_seconds: float = 30.0) -> None:
+    def __init__(self, *, retry_seconds: float = 5.0) -> None:
         self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._fatal: dict[str, str] = {}
@@ -87,6 +87,7 @@ class XidWatch:
     # --- the thread ------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        said = ""
         while not self._stopping.is_set():
             try:
                 pynvml.nvmlInit()
@@ -96,7 +97,9 @@ class XidWatch:
                     self._watched = frozenset()
                     pynvml.nvmlShutdown()
             except pynvml.NVMLError as error:
-                log.warning("Xid errors cannot be watched for now: %s", error)
+                if str(error) != said:  # a driver that is gone stays so for long
+                    log.warning("Xid errors cannot be watched for now: %s", error)
+                said = str(error)
             self._stopping.wait(self._retry_seconds)
 
     def _listen(self) -> None:
