@@ -102,7 +102,7 @@ def ensure_base(client: docker.DockerClient, source: Path, say: Say) -> str:
         return BASE
     if os.geteuid() != 0:
         return REGISTRY_BASE
-    tail = _follow([str(source / "images" / "make-base")], source, _strip_name(say))
+    tail = _follow([str(source / "images" / "make-base")], source, _own_lines(say))
     if tail is not None:
         raise ImageProblem(f"The base image could not be made: {explain(tail)}")
     return BASE
@@ -231,8 +231,10 @@ def _follow(command: list[str], directory: Path, hear: Say) -> list[str] | None:
     return list(tail) if process.returncode else None
 
 
-def _strip_name(say: Say) -> Say:
-    return lambda line: say(line.removeprefix("make-base: "))
+def _own_lines(say: Say) -> Say:
+    """Hands on what ``make-base`` says, not what the programs say that it runs."""
+    name = "make-base: "
+    return lambda line: say(line.removeprefix(name)) if line.startswith(name) else None
 
 
 def _check_buildx() -> None:
