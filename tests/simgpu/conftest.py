@@ -22,8 +22,10 @@ def probe_engine() -> Iterator[docker.DockerClient]:
 
 
 @pytest.fixture(scope="session")
-def probe_image(probe_engine: docker.DockerClient) -> str:
-    return build_probe_image(probe_engine)
+def probe_image(probe_engine: docker.DockerClient) -> Iterator[str]:
+    name = build_probe_image(probe_engine)
+    yield name
+    probe_engine.images.remove(name, force=True)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import tarfile
@@ -11,11 +12,14 @@ from pathlib import Path
 
 import docker
 
-TAG = "gpubox-test/probe:latest"
+REPOSITORY = "gpubox-test/probe"
 
 
 def build_probe_image(engine: docker.DockerClient) -> str:
-    """Imports the image and returns its tag. Its root is nothing but ``/probe`` and shared libraries."""
+    """Imports the image and returns its name, which is this process's own.
+
+    Its root is nothing but ``/probe`` and shared libraries.
+    """
     content = io.BytesIO()
     with tempfile.TemporaryDirectory() as scratch, tarfile.open(fileobj=content, mode="w") as tar:
         probe = Path(scratch, "probe")
@@ -29,6 +33,5 @@ def build_probe_image(engine: docker.DockerClient) -> str:
             entry = tarfile.TarInfo(directory)
             entry.type, entry.mode = tarfile.DIRTYPE, 0o755
             tar.addfile(entry)
-    repository, _, tag = TAG.partition(":")
-    engine.api.import_image_from_data(content.getvalue(), repository=repository, tag=tag)
-    return TAG
+    engine.api.import_image_from_data(content.getvalue(), repository=REPOSITORY, tag=str(os.getpid()))
+    return f"{REPOSITORY}:{os.getpid()}"

@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import platform
 import stat
-import sysconfig
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,7 +104,8 @@ def cdi_spec(gpus: Sequence[SimulatedGPU], library: Path, state: Path, *, short_
             devices += [(name, edits) for name in (one.uuid, *([f"{index}:{place}"] if short_names else []))]
     if short_names:
         devices.append(("all", [node for gpu in gpus for node in nodes_of(gpu)]))
-    target = f"/usr/lib/{sysconfig.get_config_var('MULTIARCH')}/{SONAME}"
+    # One of the loader's own directories in Debian's and Ubuntu's images: no hook has to run ldconfig.
+    target = f"/usr/lib/{platform.machine()}-linux-gnu/{SONAME}"
     options = ["ro", "nosuid", "nodev", "rbind", "rprivate"]
     offered = [{"name": name, "containerEdits": {"deviceNodes": _paths(nodes)}} for name, nodes in devices]
     spec = {
