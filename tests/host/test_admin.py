@@ -1,6 +1,7 @@
 """The admin's password and the state directory."""
 
 import pytest
+
 from gpubox import paths
 from gpubox.host import HostProblem
 from gpubox.host.admin import admin_password, password_file

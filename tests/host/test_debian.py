@@ -1,6 +1,7 @@
 """Which packages make a Docker with CDI on which Debian."""
 
 import pytest
+
 from gpubox.host import HostProblem, debian
 from gpubox.host.debian import plan_for
 

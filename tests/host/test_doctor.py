@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from gpubox.host.doctor import Check, Facts, can_work, examine, render
 from gpubox.host.engine import EngineFacts
 from gpubox.host.image import ImageFacts

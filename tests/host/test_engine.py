@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+
 from gpubox.host import engine
 from gpubox.host.engine import EngineFacts, EngineProblem
 

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
+
 from gpubox import __version__
 from gpubox.host.image import (
     BuildStory,
@@ -21,7 +22,7 @@ OUTPUT = """\
 #1 DONE 0.0s
 #5 [system 2/5] RUN printf x
 #5 CACHED
-#6 [system 3/5] RUN --mount=type=cache,target=/var/cache/apt     export DEBIAN_FRONTEND=noninteractive  && apt-get update
+#6 [system 3/5] RUN --mount=type=cache,target=/var/cache/apt  export LC_ALL=C  && apt-get update
 #6 0.183 Get:1 trixie InRelease [140 kB]
 #6 0.261 Get:2 trixie-updates InRelease [47.3 kB]
 #6 DONE 22.8s

@@ -3,6 +3,7 @@
 import secrets
 
 import pytest
+
 from gpubox.host import HostProblem
 from gpubox.host.network import ensure_network, gateway
 

@@ -1,0 +1,86 @@
+"""The command `gpubox`, run as people run it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gpubox import __version__
+from simgpu import SimulatedLibrary
+
+GPUBOX = Path(sys.executable).parent / "gpubox"
+
+
+def gpubox(*arguments, **environment):
+    return subprocess.run(
+        [GPUBOX, *arguments], env={**os.environ, **environment}, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_the_version_is_the_distributions():
+    assert gpubox("--version").stdout.strip() == f"gpubox {__version__}"
+
+
+def test_every_command_says_what_it_is_for():
+    words = gpubox("--help").stdout
+    for command in ("run", "doctor", "gpus", "image"):
+        assert command in words
+        assert gpubox(command, "--help").returncode == 0
+
+
+def test_gpus_lists_each_gpu_with_its_model_and_uuid():
+    with SimulatedLibrary("2xH100") as driver:
+        done = gpubox("gpus", **driver.environment())
+    assert done.returncode == 0, done.stderr
+    for gpu in driver.gpus:
+        assert gpu.uuid in done.stdout
+    assert done.stdout.count("H100") == 2
+
+
+def test_doctor_fails_where_no_engine_answers_and_says_so():
+    done = gpubox("doctor", DOCKER_HOST="tcp://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "fail  engine   No Docker engine answers at tcp://127.0.0.1:9" in done.stdout
+
+
+def test_doctor_is_content_with_processes_where_no_engine_answers():
+    done = gpubox("doctor", "--engine", "process", "--port", "58000", DOCKER_HOST="tcp://127.0.0.1:9")
+    assert "engine   local processes" in done.stdout
+    assert "cdi" not in done.stdout
+
+
+def test_doctor_sees_the_engine_and_the_image(docker_client, image):
+    lines = gpubox("doctor").stdout.splitlines()
+    assert any(line.startswith("ok    engine") for line in lines)
+    assert any(line.startswith("ok    image") and image in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "--engine", "docker"),
+        ("run", "--engine", "process", "--config", "/no/such/config.py"),
+        ("image",),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence_and_status_1(arguments, tmp_path):
+    done = gpubox(*arguments, DOCKER_HOST="tcp://127.0.0.1:9", GPUBOX_DIR=str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("gpubox: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_state_directory_that_cannot_be_made_is_a_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = gpubox("run", "--engine", "process", GPUBOX_DIR=str(tmp_path / "file" / "state"))
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert str(tmp_path / "file") in done.stderr
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http"])
+def test_a_port_that_is_none_is_refused(port):
+    done = gpubox("run", "--port", port)
+    assert done.returncode == 2
+    assert "is no port" in done.stderr

@@ -1,0 +1,122 @@
+"""The distribution: what is in the wheel, and that all its versions agree."""
+
+import re
+import subprocess
+import sys
+import zipfile
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import pytest
+
+import gpubox
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    """The wheel, built from a copy of what git would give: build leftovers must not be needed."""
+    source = tmp_path_factory.mktemp("source")
+    listing = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        check=True,
+    ).stdout.decode()
+    for name in filter(None, listing.split("\0")):
+        if not (REPOSITORY / name).is_file():
+            continue
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_bytes((REPOSITORY / name).read_bytes())
+    target = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source],
+        check=True,
+        capture_output=True,
+    )
+    (file,) = target.glob("*.whl")
+    return zipfile.ZipFile(file)
+
+
+@pytest.mark.parametrize("root", ["spawner/gpubox", "extension/jupyterlab_gpubox"])
+def test_everything_in_the_packages_is_in_the_wheel(wheel, root):
+    package = Path(root).name
+    folder = REPOSITORY / root
+    there = {
+        f"{package}/{file.relative_to(folder)}"
+        for file in folder.rglob("*")
+        if file.is_file() and "__pycache__" not in file.parts
+    }
+    assert there - set(wheel.namelist()) == set()
+
+
+def test_pages_and_migrations_are_in_the_wheel(wheel):
+    names = wheel.namelist()
+    assert any(name.startswith("gpubox/templates/") for name in names)
+    assert any(name.startswith("gpubox/migrations/versions/") for name in names)
+
+
+def test_nothing_else_is_in_the_wheel(wheel):
+    tops = {name.split("/")[0] for name in wheel.namelist()}
+    assert tops == {
+        "gpubox",
+        "jupyterlab_gpubox",
+        f"gpubox-{gpubox.__version__}.data",
+        f"gpubox-{gpubox.__version__}.dist-info",
+    }
+    assert not any("test" in name for name in wheel.namelist())
+
+
+def test_the_config_that_run_takes_is_shipped(wheel):
+    (name,) = [name for name in wheel.namelist() if name.endswith("/jupyterhub_config.py")]
+    assert name.endswith("data/share/gpubox/jupyterhub_config.py")
+    assert wheel.read(name) == (REPOSITORY / "jupyterhub_config.py").read_bytes()
+
+
+def test_versions_agree(wheel):
+    (metadata,) = [name for name in wheel.namelist() if name.endswith("dist-info/METADATA")]
+    assert f"\nVersion: {gpubox.__version__}\n" in wheel.read(metadata).decode()
+    newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest[1] == gpubox.__version__
+
+
+@pytest.mark.parametrize("name", ["gpubox", "gpubox-docker", "gpubox-process"])
+def test_jupyterhub_finds_the_spawner_by_name(name):
+    (found,) = entry_points(group="jupyterhub.spawners", name=name)
+    assert issubclass(found.load(), gpubox_spawner())
+
+
+def gpubox_spawner():
+    from gpubox.spawner import GPUSpawner
+
+    return GPUSpawner
+
+
+@pytest.mark.parametrize("name", ["gpubox", "gpubox-singleuser"])
+def test_commands_are_installed(name):
+    (found,) = entry_points(group="console_scripts", name=name)
+    assert callable(found.load())
+
+
+def test_locks_name_no_place_to_fetch_from():
+    for lock in [*REPOSITORY.glob("*/locks/*.lock"), *REPOSITORY.glob("*/locks/*/package-lock.json")]:
+        text = lock.read_text()
+        assert "--index-url" not in text and "--find-links" not in text
+        assert '"resolved"' not in text
+
+
+def test_every_locked_package_has_a_hash():
+    for lock in REPOSITORY.glob("*/locks/*.lock"):
+        pins = re.findall(r"^[a-z0-9][\w.-]*(?:\[[\w,]+\])?==.*", lock.read_text(), re.MULTILINE)
+        assert pins
+        assert all(pin.endswith("\\") for pin in pins), lock  # the hashes follow
+
+
+def test_what_is_tested_is_what_is_run():
+    def pins(name):
+        text = (REPOSITORY / "spawner/locks" / name).read_text()
+        return dict(re.findall(r"^([a-z0-9][\w.-]*)(?:\[[\w,]+\])?==(\S+)", text, re.MULTILINE))
+
+    run, test = pins("run.lock"), pins("test.lock")
+    assert run.items() <= test.items()
