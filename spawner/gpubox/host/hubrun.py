@@ -116,6 +116,11 @@ def check_ports(settings: HubSettings) -> None:
     """
     if _is_alive(paths.state_dir() / "jupyterhub-proxy.pid"):
         return
+    if survey.port_user(settings.port) == "hub":
+        raise HostProblem(
+            f"A hub runs here already: open {settings.address}, or stop it, or start this one on"
+            " another port: make run PORT=8010"
+        )
     for port, use in settings.ports.items():
         address = settings.hub_ip if port == settings.hub_port else "127.0.0.1"
         if not survey.is_free(port, address):
@@ -125,8 +130,7 @@ def check_ports(settings: HubSettings) -> None:
                 else "run one hub only, or set c.JupyterHub.hub_port and c.ConfigurableHTTPProxy.api_url"
             )
             raise HostProblem(
-                f"Port {port} ({use}) is in use. Is a hub running already? Stop what uses it"
-                f" (ss -ltnp names it), or {remedy}"
+                f"Port {port} ({use}) is in use. Stop what uses it (ss -ltnp names it), or {remedy}"
             )
 
 

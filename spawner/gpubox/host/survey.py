@@ -26,7 +26,7 @@ def look(engine_kind: str, ports: Mapping[int, str]) -> Facts:
     Never raises for what is missing here: that is what the doctor tells.
     """
     name = image.image_name("cpu")
-    users = {port: _port_user(port) for port in ports}
+    users = {port: port_user(port) for port in ports}
     if "hub" in users.values():  # its proxy and its API do not tell who they are
         users = {port: "free" if user == "free" else "hub" for port, user in users.items()}
     facts = Facts(
@@ -93,7 +93,8 @@ def _free_gib(directory: str) -> float | None:
         return None
 
 
-def _port_user(port: int) -> PortUser:
+def port_user(port: int) -> PortUser:
+    """Who listens on a port of this machine now."""
     if is_free(port):
         return "free"
     try:
