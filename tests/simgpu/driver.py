@@ -159,9 +159,9 @@ class SimulatedDriver(SimulatedLibrary):
     """A simulated driver installed on this machine: device nodes and a CDI specification besides, so that
     a container engine hands out single GPUs. Needs root.
 
-    Several may be there at once (tests of several runs): each has its own GPUs and UUIDs, and the
-    first alone also has the CDI names ``0``, ``1``, ... and ``all``. What a killed run left is
-    removed by the next one.
+    Several may be there at once, for tests that run side by side: each has its own GPUs, numbers and
+    UUIDs, and the first alone has the CDI name ``all``. What a killed run left is removed by the
+    next one.
     """
 
     _with_nodes = 1
@@ -170,7 +170,7 @@ class SimulatedDriver(SimulatedLibrary):
         super().__init__(specification)
         self._nodes: list[Node] = []
         self._owner: int | None = None
-        self._short_names = False
+        self._offers_all = False
 
     def install(self) -> Self:
         """Makes device nodes, state and CDI specification. Raises `SimulationRefused`."""
@@ -182,7 +182,9 @@ class SimulatedDriver(SimulatedLibrary):
         self._library = build_library()
         with _one_at_a_time():
             others = _remove_the_dead()
-            self._short_names = not any(json.loads(owner.read_text())["short_names"] for owner in others)
+            self._offers_all = not any(
+                json.loads(owner.read_text()).get("offers_all", True) for owner in others
+            )
             self._make_gpus(free_minors(len(self._wishes)))
             self._directory = Path(tempfile.mkdtemp(prefix="driver-", dir=RUN_DIRECTORY))
             self._directory.chmod(0o755)
@@ -225,7 +227,7 @@ class SimulatedDriver(SimulatedLibrary):
             if node not in wanted:
                 Path(node.path).unlink(missing_ok=True)
         self._nodes = wanted
-        spec = cdi_spec(self.gpus, self._library, self._directory / "state", short_names=self._short_names)
+        spec = cdi_spec(self.gpus, self._library, self._directory / "state", offer_all=self._offers_all)
         _replace(_cdi_file(self._directory), spec)
 
     def _own(self, nodes: list[Node]) -> None:
@@ -234,7 +236,7 @@ class SimulatedDriver(SimulatedLibrary):
             self._owner = os.open(self._owner_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             fcntl.flock(self._owner, fcntl.LOCK_EX)
         paths = [node.path for node in {*nodes, *self._nodes}]
-        content = json.dumps({"nodes": paths, "short_names": self._short_names}).encode()
+        content = json.dumps({"nodes": paths, "offers_all": self._offers_all}).encode()
         os.ftruncate(self._owner, 0)
         os.pwrite(self._owner, content, 0)
 

@@ -91,18 +91,21 @@ def free_minors(count: int) -> range:
     return range(first, first + count)
 
 
-def cdi_spec(gpus: Sequence[SimulatedGPU], library: Path, state: Path, *, short_names: bool) -> str:
-    """A specification as nvidia-ctk writes it, hooks apart: devices by UUID and, with ``short_names``,
-    by index (a slice as ``0:1``) and as ``all``. A card with MIG on is offered by its slices alone."""
+def cdi_spec(gpus: Sequence[SimulatedGPU], library: Path, state: Path, *, offer_all: bool) -> str:
+    """A specification as nvidia-ctk writes it, hooks apart: devices by number and UUID, a slice as ``0:1``.
+
+    A card with MIG on is offered by its slices alone. Two specifications with one name disable it, so
+    the number is the minor, which no two drivers share, and one driver alone is to ``offer_all``.
+    """
     devices: list[tuple[str, Iterable[Node]]] = []
-    for index, gpu in enumerate(gpus):
+    for gpu in gpus:
         card = card_node(gpu.minor)
         if gpu.values["mig_mode"] != 1:
-            devices += [(name, [card]) for name in (gpu.uuid, *([str(index)] if short_names else []))]
+            devices += [(name, [card]) for name in (str(gpu.minor), gpu.uuid)]
         for place, one in enumerate(gpu.slices):
             edits = [card, _cap_node(one.gi_capability), _cap_node(one.ci_capability)]
-            devices += [(name, edits) for name in (one.uuid, *([f"{index}:{place}"] if short_names else []))]
-    if short_names:
+            devices += [(name, edits) for name in (f"{gpu.minor}:{place}", one.uuid)]
+    if offer_all:
         devices.append(("all", [node for gpu in gpus for node in nodes_of(gpu)]))
     # One of the loader's own directories in Debian's and Ubuntu's images: no hook has to run ldconfig.
     target = f"/usr/lib/{platform.machine()}-linux-gnu/{SONAME}"

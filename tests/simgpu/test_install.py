@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import stat
@@ -11,30 +12,34 @@ from pathlib import Path
 
 import pytest
 
-from simgpu import SimulatedDriver, SimulationRefused
-from simgpu.nodes import CDI_DIRECTORY, refuse_beside_a_real_driver
+from simgpu import SimulatedDriver, SimulatedLibrary, SimulationRefused
+from simgpu.nodes import CDI_DIRECTORY, cdi_spec, nodes_of, refuse_beside_a_real_driver
 from simgpu.program import Program
 
 TESTS = Path(__file__).parents[1]
 
 
-def installed_files() -> set[str]:
-    places = [*Path("/dev").glob("nvidia*"), *Path("/dev/nvidia-caps").glob("*"), *CDI_DIRECTORY.glob("*")]
-    return {str(path) for path in [*places, *Path("/run/simgpu").glob("driver-*")]}
+def traces(state: str | Path) -> list[Path]:
+    """What is there of the driver with this state: its directory, its owner's file, its CDI specification."""
+    directory = Path(state).parent
+    places = (directory, directory.with_suffix(".owner"), CDI_DIRECTORY / f"simgpu-{directory.name}.json")
+    return [path for path in places if path.exists()]
 
 
 def test_uninstalling_leaves_nothing_and_can_be_done_again():
-    before = installed_files()
     driver = SimulatedDriver("1xH100+1xA100:mig=2x3g.40gb")
 
     driver.install()
     assert driver.install() is driver
-    made = installed_files() - before
+    nodes = [Path(node.path) for gpu in driver.gpus for node in nodes_of(gpu)]
+    state = driver.environment()["SIMGPU_STATE"]
+    assert len(traces(state)) == 3
+    assert all(path.is_char_device() for path in nodes)
     driver.uninstall()
     driver.uninstall()
 
-    assert {f"/dev/nvidia{gpu.minor}" for gpu in driver.gpus} <= made
-    assert installed_files() == before
+    assert traces(state) == []
+    assert not any(path.exists() for path in nodes)
 
 
 def test_nodes_have_nvidias_major_and_are_open_to_everyone():
@@ -45,6 +50,17 @@ def test_nodes_have_nvidias_major_and_are_open_to_everyone():
             assert stat.S_ISCHR(node.st_mode)
             assert stat.S_IMODE(node.st_mode) == 0o666
             assert (os.major(node.st_rdev), os.minor(node.st_rdev)) == (195, number)
+
+
+def test_all_names_every_gpu_and_slice_and_one_driver_alone_offers_it():
+    with SimulatedLibrary("1xH100+1xA100:mig=2x3g.40gb") as driver:
+        for offer_all in (True, False):
+            written = cdi_spec(driver.gpus, Path("lib.so"), Path("/run/x/state"), offer_all=offer_all)
+            devices = {one["name"]: one["containerEdits"] for one in json.loads(written)["devices"]}
+            assert ("all" in devices) is offer_all
+            if offer_all:
+                paths = {node["path"] for node in devices.pop("all")["deviceNodes"]}
+                assert paths == {node["path"] for one in devices.values() for node in one["deviceNodes"]}
 
 
 def test_programs_on_the_machine_see_all_gpus_with_the_environment():
@@ -66,23 +82,21 @@ def test_two_drivers_at_once_share_no_gpu(probe):
 
 
 def test_what_a_killed_run_left_is_removed_by_the_next():
-    before = installed_files()
     code = (
-        "import simgpu, signal; simgpu.SimulatedDriver('1xT4').install(); print(flush=True); signal.pause()"
+        "import simgpu, signal; driver = simgpu.SimulatedDriver('1xT4').install();"
+        "print(driver.environment()['SIMGPU_STATE'], flush=True); signal.pause()"
     )
-    killed = subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE)
+    killed = subprocess.Popen([sys.executable, "-c", code], cwd=TESTS, stdout=subprocess.PIPE, text=True)
     assert killed.stdout is not None
-    killed.stdout.readline()
-    left = installed_files() - before
+    state = killed.stdout.readline().strip()
+    with SimulatedDriver("1xT4"):
+        assert len(traces(state)) == 3  # the living are left alone
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
-    assert left <= installed_files()
+    assert len(traces(state)) == 3
 
-    with SimulatedDriver("1xT4") as driver:
-        assert not any(Path(path).exists() for path in left if not path.startswith("/dev/"))
-        assert f"/dev/nvidia{driver.gpus[0].minor}" in left  # its number is free again
-
-    assert installed_files() == before
+    with SimulatedDriver("1xT4"):
+        assert traces(state) == []
 
 
 def test_a_real_driver_is_never_touched(tmp_path):
@@ -113,17 +127,18 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_command_runs_with_gpus_and_an_announcement_and_its_status_is_ours():
-    before = installed_files()
-    words = "os.environ['GPUBOX_ANNOUNCEMENT']"
     code = (
-        f"import os, pynvml as n; n.nvmlInit(); print(n.nvmlDeviceGetCount(), {words}); raise SystemExit(3)"
+        "import os, pynvml; pynvml.nvmlInit(); print(pynvml.nvmlDeviceGetCount());"
+        "print(os.environ['GPUBOX_ANNOUNCEMENT']); print(os.environ['SIMGPU_STATE']); raise SystemExit(3)"
     )
 
     done = run("4xH100", "--", sys.executable, "-c", code)
 
-    assert done.stdout.startswith("4 Simulated GPUs: 4xH100.")
+    count, announcement, state = done.stdout.splitlines()
+    assert count == "4"
+    assert announcement.startswith("Simulated GPUs: 4xH100.")
     assert done.returncode == 3
-    assert installed_files() == before
+    assert traces(state) == []
 
 
 @pytest.mark.parametrize(
@@ -143,13 +158,13 @@ def test_a_command_line_that_cannot_be_says_why_in_a_sentence(words, sentence):
 
 
 def test_a_terminated_command_line_ends_its_command_and_cleans_up():
-    before = installed_files()
-    words = [sys.executable, "-m", "simgpu", "1xT4", "--", "sh", "-c", "echo begun; exec sleep 3600"]
+    words = [sys.executable, "-m", "simgpu", "1xT4", "--", "sh", "-c", "echo $SIMGPU_STATE; exec sleep 3600"]
     process = subprocess.Popen(words, cwd=TESTS, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
+    state = process.stdout.readline().strip()
+    assert len(traces(state)) == 3
 
     process.terminate()
 
     assert process.wait() == 128 + signal.SIGTERM
-    assert installed_files() == before
+    assert traces(state) == []
