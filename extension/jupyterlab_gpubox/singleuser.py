@@ -4,7 +4,8 @@ The server, its options, its authentication and its settings from the environmen
 `jupyterhub-singleuser`; none of its code is replaced. Only imports differ: modules that the server loads
 and does not use have a stand-in while it is being imported, and are imported for real when something
 asks them for anything. Median of 15 boots in the cpu image, from the start of the process to the first
-answer of /api, warm: 1.43 s without, 0.46 s with stand-ins (figures below are their parts).
+answer of /api, warm: 1.37 s without, 0.41 s with stand-ins (figures below are their parts; they, and
+those of today, are printed by tests/bench/bench_boot.py).
 
 `GPUBOX_STOCK_SINGLEUSER=1` in the environment starts the server with no stand-in at all, and so does
 any error while it is being imported with them.
@@ -59,7 +60,7 @@ def never_used() -> list[StandIn]:
     """The stand-ins, grouped by who imports the module for what, with the seconds the import takes."""
     return [
         # jsonschema, to check values of the formats "iri" and "duration", which no schema of the server
-        # has. The first compiles a grammar when it is imported: 0.85 s. The second imports arrow: 0.01 s.
+        # has. The first compiles a grammar when it is imported: 0.6 s. The second imports arrow: 0.01 s.
         StandIn("rfc3987_syntax", is_valid_syntax=Later("rfc3987_syntax", "is_valid_syntax")),
         StandIn("arrow"),
         # jupyterhub.utils, .scopes and .log are the hub's and the single-user server's; a database and

@@ -56,7 +56,7 @@ def _package(module: StandIn) -> str:
 
 
 class Later:
-    """`Later(module, name)` is that function of that module, imported when it is first called or looked at."""
+    """`Later(module, name)` is that function of that module, imported when it is first used."""
 
     def __init__(self, module: str, name: str) -> None:
         self._source = module, name
