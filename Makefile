@@ -27,6 +27,7 @@ DEMO_PACKAGES := gcc libc6-dev
 export ENGINE
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
 .PHONY: run test lint image bench lock clean help
 
 run: .venv/.run .venv/.proxy ## set up what is missing, then start the hub
@@ -71,7 +72,8 @@ help: ## say what can be made
 # --- .venv, in steps that each run again when what they come from has changed ---------------------
 
 .venv/.python: images/locks/uv.lock
-	@command -v $(PYTHON) >/dev/null || { $(SAY) python "Python 3.10 or newer is missing: apt-get install python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { $(SAY) python "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call debian,python3-venv); }
 	@$(BIN)/python -c '' 2>/dev/null || { $(SAY) python "making .venv"; $(PYTHON) -m venv .venv; }
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r images/locks/uv.lock
