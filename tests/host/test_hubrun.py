@@ -3,6 +3,8 @@
 import os
 import socket
 import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -122,3 +124,26 @@ def test_this_directorys_config_comes_before_the_shipped_one(config, tmp_path):
 def test_a_config_that_is_not_there_is_a_sentence():
     with pytest.raises(HostProblem, match=r"no config file other\.py"):
         find_config("other.py")
+
+
+class Hub(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"version": "6.1.1"}')
+
+    def log_message(self, *arguments):
+        pass
+
+
+def test_a_second_hub_does_not_push_out_the_one_that_runs(config, state):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
+        threading.Thread(target=server.serve_forever).start()
+        state.mkdir()
+        (state / "jupyterhub-proxy.pid").write_text(str(os.getpid()))
+        settings = read_config(config(f'c.JupyterHub.bind_url = "http://127.0.0.1:{server.server_port}"'))
+        try:
+            with pytest.raises(HostProblem, match="A hub runs here already"):
+                check_ports(settings)
+        finally:
+            server.shutdown()

@@ -112,15 +112,16 @@ def _settings(config: Any) -> HubSettings:
 def check_ports(settings: HubSettings) -> None:
     """Raise `HostProblem` where a port that the hub needs is taken.
 
-    A proxy that a killed hub left behind is not in the way: the new hub ends it.
+    A proxy that a killed hub left behind is not in the way: the new hub ends it. (It would end
+    that of a running hub too, so we ask for one first.)
     """
-    if _is_alive(paths.state_dir() / "jupyterhub-proxy.pid"):
-        return
     if survey.port_user(settings.port) == "hub":
         raise HostProblem(
             f"A hub runs here already: open {settings.address}, or stop it, or start this one on"
             " another port: make run PORT=8010"
         )
+    if _is_alive(paths.state_dir() / "jupyterhub-proxy.pid"):
+        return
     for port, use in settings.ports.items():
         address = settings.hub_ip if port == settings.hub_port else "127.0.0.1"
         if not survey.is_free(port, address):
