@@ -29,17 +29,19 @@ USERS = {
     "token-of-ada": {"kind": "user", "name": "ada", "scopes": [ACCESS]},
     "token-of-bob": {"kind": "user", "name": "bob", "scopes": ["access:servers!server=bob/"]},
 }
+OWNER = {"Authorization": "token token-of-ada"}
+NEWS = "lab/api/settings/@jupyterlab/apputils-extension:notification"
 QUESTIONS = {
     "api": ("api", {}),
     "contents without a token": ("api/contents", {}),
     "contents with a wrong token": ("api/contents", {"Authorization": "token wrong"}),
     "contents with another user's token": ("api/contents", {"Authorization": "token token-of-bob"}),
-    "contents with the owner's token": ("api/contents", {"Authorization": "token token-of-ada"}),
+    "contents with the owner's token": ("api/contents", OWNER),
     "status without a token": ("api/status", {}),
     "kernels without a token": ("api/kernels", {}),
     "terminals without a token": ("api/terminals", {}),
     "lab without a token": ("lab", {}),
-    "lab with the owner's token": ("lab", {"Authorization": "token token-of-ada"}),
+    "lab with the owner's token": ("lab", OWNER),
     "metrics without a token": ("metrics", {}),
 }
 
@@ -152,6 +154,7 @@ def main(boots: int, command: list[str]) -> None:
         "seconds": [*seconds, took],
         "answers": {question: ask(*asked)[0] for question, asked in QUESTIONS.items()},
         "login": ask("lab", {})[1],
+        "news": json.loads(ask(NEWS, OWNER)[1])["schema"]["properties"],
         "server": json.loads(ask("probe", {})[1]),
         "activity": Hub.activity[-1],
         "arguments": Path(f"/proc/{server.pid}/cmdline").read_text().split("\0"),

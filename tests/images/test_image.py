@@ -108,6 +108,8 @@ def test_the_user_is_not_root_and_changes_nothing_of_the_image(image: str) -> No
     assert in_box(image, "id", "-u") == "1000"
     assert in_box(image, "id", "-g") == "100"
     assert in_box(image, "sh", "-c", "command -v sudo || echo none") == "none"
+    programs = "find / -xdev -type f -perm /6000 2>/dev/null || true"
+    assert in_box(image, "sh", "-c", programs) == ""
     find = "find / -xdev -writable -not -type l -not -path '/home/jovyan*' 2>/dev/null || true"
     found = in_box(image, "sh", "-c", find).split()
     assert set(found) <= {"/tmp", "/var/tmp", "/run/lock", "/var/lock"}

@@ -87,6 +87,11 @@ def test_no_token_shows_in_the_log_or_the_process_list(lean: Any) -> None:
     assert not [secret for secret in SECRETS if secret in shown]
 
 
+def test_jupyterlab_neither_offers_news_nor_looks_for_updates(lean: Any) -> None:
+    assert lean["news"]["fetchNews"]["default"] == "false"
+    assert lean["news"]["checkForUpdates"]["default"] is False
+
+
 def test_it_stops_in_order_when_told(lean: Any) -> None:
     assert lean["stopped with"] == 0
 
