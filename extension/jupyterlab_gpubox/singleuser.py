@@ -3,9 +3,8 @@
 The server, its options, its authentication and its settings from the environment are those of
 `jupyterhub-singleuser`; none of its code is replaced. Only imports differ: modules that the server loads
 and does not use have a stand-in while it is being imported, and are imported for real when something
-asks them for anything. Median of 15 boots in the cpu image, from the start of the process to the first
-answer of /api, warm: 1.37 s without, 0.41 s with stand-ins (figures below are their parts; they, and
-those of today, are printed by tests/bench/bench_boot.py).
+asks them for anything. From the start of the process to the first answer of /api, in the cpu image, warm,
+that is 0.41 s instead of 1.37 s; tests/bench/bench_boot.py measures it.
 
 `GPUBOX_STOCK_SINGLEUSER=1` in the environment starts the server with no stand-in at all, and so does
 any error while it is being imported with them.
