@@ -67,7 +67,7 @@ class Card:
 
     @property
     def state(self) -> str:
-        """``off`` (may not be started), ``free`` (starts at once) or ``line`` (starts when it is its turn)."""
+        """``off`` (may not be started), ``free`` (starts at once) or ``line`` (starts in its turn)."""
         if self.disabled_reason:
             return "off"
         if not self.has_gpu or (self.free > 0 and self.waiting == 0):
@@ -182,7 +182,8 @@ def _gpu_line(machine: MachineType, gpus: Sequence[GPU]) -> str:
     if machine.count == 0:
         return "No GPU"
     if machine.mig_profile:
-        amount = _counted(machine.count, f"{machine.mig_profile} slice")
+        number = f"{machine.count} " if machine.count > 1 else ""
+        amount = f"{number}{machine.mig_profile} slice{'s' if number else ''}"
     elif machine.slots_per_gpu > 1:
         amount = f"1 GPU, shared by up to {machine.slots_per_gpu}"
     else:
@@ -205,12 +206,11 @@ def _counted(number: float, noun: str) -> str:
 
 
 def _duration(seconds: int) -> str:
-    for length, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if seconds >= length and seconds % length == 0:
-            return _counted(seconds // length, noun)
-    if seconds >= 3600:
-        return f"{_counted(seconds // 3600, 'hour')} {_counted(seconds % 3600 // 60, 'minute')}"
-    return _counted(seconds // 60, "minute")
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours and hours % 24 == 0 and not minutes:
+        return _counted(hours // 24, "day")
+    parts = [hours and _counted(hours, "hour"), minutes and _counted(minutes, "minute")]
+    return " ".join(part for part in parts if part)
 
 
 def _all_in_use(total: int) -> str:

@@ -9,7 +9,9 @@ const steps = [...page.querySelectorAll(".gb-steps li")];
 const stepOfPhase = { image: 0, waiting: 0, leased: 1, creating: 1, starting: 2, ready: 3 };
 const hubRun = (root) => root.querySelector('meta[name="gpubox-hub-run"]')?.content;
 
-let stream = null;
+const headers = { "X-XSRFToken": window.jhdata.xsrf_token };
+const silence = 15_000; // milliseconds after which a connection is held for lost
+let stream = null; // aborts what is listened to; null where nothing is
 let cancelling = false;
 let latest = { message: detail.textContent, progress: 0 };
 
@@ -18,11 +20,7 @@ let latest = { message: detail.textContent, progress: 0 };
 // The hub's answer, or null where it does not answer (its proxy then says 5xx).
 async function ask(method, url) {
   try {
-    const answer = await fetch(url, {
-      method,
-      cache: "no-store",
-      headers: { "X-XSRFToken": window.jhdata.xsrf_token },
-    });
+    const answer = await fetch(url, { method, cache: "no-store", headers });
     return answer.status >= 500 && method === "GET" ? null : answer;
   } catch {
     return null;
@@ -65,18 +63,56 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 
 // --- following a start ------------------------------------------------------------------------
 
-function listen() {
-  stream?.close();
-  stream = new EventSource(progressUrl);
-  stream.onmessage = (message) => hear(JSON.parse(message.data));
-  stream.onerror = () => {
-    stream.close();
-    reconnect();
+async function listen() {
+  const mine = (stream = new AbortController());
+  try {
+    for await (const event of eventsOf(mine)) {
+      hear(event);
+      if (stream !== mine) return;
+    }
+  } catch {
+    // Broken off: the same as an end with nothing said.
+  }
+  if (stream === mine) reconnect();
+}
+
+function stopListening() {
+  stream?.abort();
+  stream = null;
+}
+
+// The hub's events. Not an EventSource: that does not notice that a hub was killed behind its
+// proxy, which keeps the connection open. The hub writes an empty line every 8 seconds
+// (jupyterhub.apihandlers.users.SpawnProgressAPIHandler), so silence tells.
+async function* eventsOf(controller) {
+  let watchdog = 0;
+  const heard = () => {
+    clearTimeout(watchdog);
+    watchdog = setTimeout(() => controller.abort(), silence);
   };
+  try {
+    heard();
+    const answer = await fetch(progressUrl, { cache: "no-store", headers, signal: controller.signal });
+    if (!answer.ok) return;
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let text = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      heard();
+      const blocks = (text + value).split("\n\n");
+      text = blocks.pop();
+      for (const block of blocks) {
+        if (block.startsWith("data: ")) yield JSON.parse(block.slice(6));
+      }
+    }
+  } finally {
+    clearTimeout(watchdog);
+  }
 }
 
 function hear(event) {
-  if (event.ready || event.failed) stream.close();
+  if (event.ready || event.failed) stopListening();
   if (cancelling) return; // confirmStopped has the last word
   if (event.ready) confirmReady();
   else if (event.failed && event.message === "Spawn cancelled") cancelled();
@@ -211,7 +247,7 @@ function record(message) {
 }
 
 function over(state, head, words) {
-  stream?.close();
+  stopListening();
   record(words);
   show(state, head, words);
   again.focus();
@@ -239,6 +275,9 @@ function open() {
 }
 
 cancelButton.addEventListener("click", cancel);
+// A page that is left breaks its connection itself; one that is come back to begins anew.
+addEventListener("pagehide", stopListening);
+addEventListener("pageshow", (event) => event.persisted && location.reload());
 cancelButton.hidden = false;
 listen();
 window._jupyterhub_page_loaded = true;
