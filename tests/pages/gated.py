@@ -1,0 +1,69 @@
+"""A spawner for tests of the pages: it tells a start's story as gpubox does, with no GPU to wait for.
+
+What it says and when it goes on stands in files of the directory ``$GATES``, which the test writes.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
+
+from gpubox.form import Card, render_options_form
+from gpubox.progress import StartStory
+
+GATES = Path(os.environ.get("GATES", "."))
+REASON = 'No <b>H100</b> "here" (1 < 2): choose another machine.'
+
+
+def machine_cards():
+    figures = json.loads((GATES / "figures").read_text())
+    return (
+        Card("free", "CPU", spec_lines=("4 CPUs",), has_gpu=False),
+        Card("line", "1x H100", total=1, in_use=1, price_per_hour=2.5, **figures),
+        Card("broken", "4x H100", total=1, free=1),
+        Card("closed", "8x H100", disabled_reason="For members of: vision-lab"),
+    )
+
+
+class GatedSpawner(SimpleLocalProcessSpawner):
+    cmd = [sys.executable, str(Path(__file__).parent / "stand_in_server.py")]
+    home_dir_template = str(GATES / "home" / "{username}")
+    apply_user_options = staticmethod(lambda spawner, options: None)
+    _story = None
+
+    @property
+    def story(self):
+        self._story = self._story or StartStory()
+        return self._story
+
+    @property
+    def machine(self):
+        return next((card for card in machine_cards() if card.name == self.user_options.get("machine")), None)
+
+    @staticmethod
+    async def options_form(spawner):
+        return render_options_form(machine_cards(), images=[], currency="$", selected="")
+
+    @staticmethod
+    def options_from_form(form):
+        return {"machine": form["machine"][0]}
+
+    async def run_pre_spawn_hook(self):
+        self._story = StartStory()
+        wanted = self.user_options.get("machine")
+        if wanted == "broken":
+            raise SpawnException(REASON, reason="no_such_gpu", status_code=503)
+        if wanted == "line":
+            self.story.tell("waiting", 10, "2nd in line, about 14 minutes", place=2, waiting=3)
+            while not (GATES / f"open-{self.user.name}").exists():
+                if (GATES / f"fail-{self.user.name}").exists():
+                    raise SpawnException(REASON, reason="no_such_gpu", status_code=503)
+                await asyncio.sleep(0.05)
+        self.story.tell("leased", 20, "It is yours; starting it")
+
+    async def progress(self):
+        async for event in self.story.events():
+            yield event
