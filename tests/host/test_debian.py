@@ -29,6 +29,16 @@ def test_the_machines_own_mirrors_are_used():
     assert "URIs: http://mirror.example/security\n" in plan.sources
 
 
+def test_a_machine_without_a_security_mirror_gets_no_made_up_one():
+    plan = plan_for("bookworm", candidate="", archive="http://mirror.example/debian", security="")
+    assert plan.sources.count("Types: deb") == 1
+
+
+def test_a_machine_without_a_mirror_is_refused_in_a_sentence():
+    with pytest.raises(HostProblem, match="knows no mirror"):
+        plan_for("bookworm", candidate="", archive="", security="")
+
+
 @pytest.mark.parametrize("candidate", ["26.1.5+dfsg1-9", "5:28.0.1-1", "25.0.0"])
 def test_where_debian_has_a_docker_with_cdi_no_source_is_added(candidate):
     plan = plan_for("trixie", candidate=candidate, **MIRRORS)

@@ -24,9 +24,6 @@ LEAST_ENGINE = 25
 SOURCES = Path("/etc/apt/sources.list.d/gpubox-docker.sources")
 PREFERENCES = Path("/etc/apt/preferences.d/gpubox-docker")
 
-_ARCHIVE = "http://deb.debian.org/debian"
-_SECURITY = "http://deb.debian.org/debian-security"
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -55,8 +52,8 @@ def install_docker(say: Say) -> None:
     plan = plan_for(
         system.get("VERSION_CODENAME", ""),
         candidate=_candidate("docker.io"),
-        archive=known.get("Debian", _ARCHIVE),
-        security=known.get("Debian-Security", _SECURITY),
+        archive=known.get("Debian", ""),
+        security=known.get("Debian-Security", ""),
     )
     if plan.sources:
         say("adding Debian 13 as the source of Docker, and of nothing else")
@@ -70,8 +67,8 @@ def install_docker(say: Say) -> None:
 def plan_for(suite: str, *, candidate: str, archive: str, security: str) -> Plan:
     """What to do on a Debian of that suite, where apt would now install version ``candidate``.
 
-    ``archive`` and ``security`` are the mirrors that the machine uses. Raises `HostProblem` for a
-    Debian on which Docker 25 does not run.
+    ``archive`` and ``security`` are the mirrors that the machine uses, empty where it has none.
+    Raises `HostProblem` for a Debian on which Docker 25 does not run.
     """
     if engine_major(candidate) >= LEAST_ENGINE:
         return Plan(PACKAGES)
@@ -79,6 +76,10 @@ def plan_for(suite: str, *, candidate: str, archive: str, security: str) -> Plan
         raise HostProblem(
             f"Debian {suite or 'of this release'} has no Docker {LEAST_ENGINE} (found:"
             f" {candidate or 'none'}). Use Debian 12 or newer, or install Docker by hand."
+        )
+    if not archive:
+        raise HostProblem(
+            "apt knows no mirror of Debian here. Add one to /etc/apt/sources.list, then run this again."
         )
     return Plan(PACKAGES, _sources(archive, security), _preferences())
 
@@ -96,11 +97,16 @@ def os_release(text: str) -> dict[str, str]:
 
 
 def _sources(archive: str, security: str) -> str:
-    signed_by = "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+    suites = {archive: "trixie trixie-updates", security: "trixie-security"}
+    stanzas = (
+        f"Types: deb\nURIs: {uri}\nSuites: {names}\nComponents: main\n"
+        "Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n"
+        for uri, names in suites.items()
+        if uri
+    )
     return (
         "# Written by gpubox: Docker with CDI. preferences.d/gpubox-docker keeps all else away.\n"
-        f"Types: deb\nURIs: {archive}\nSuites: trixie trixie-updates\nComponents: main\n{signed_by}\n"
-        f"Types: deb\nURIs: {security}\nSuites: trixie-security\nComponents: main\n{signed_by}"
+        + "\n".join(stanzas)
     )
 
 
