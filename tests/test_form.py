@@ -80,6 +80,13 @@ def test_disabled_machine_shows_its_reason_and_cannot_be_chosen():
     assert "For members of: vision-lab" in shown.text
 
 
+def test_trouble_with_gpus_is_noted_only_where_the_machine_can_be_started():
+    notice = "1 of 8 GPUs out of service. Xid 79"
+
+    assert notice in form(replace(H100, notice=notice)).text
+    assert notice not in form(replace(H100, notice=notice, disabled_reason="For members of: vision-lab")).text
+
+
 def test_form_without_a_machine_to_start_says_so():
     shown = form(replace(H100, disabled_reason="No such GPU here"))
 
