@@ -8,7 +8,9 @@
 #
 # Versions come from the lock files in spawner/locks and images/locks; all goes into .venv.
 
-PYTHON   ?= python3
+# The system's own Python first: servers that are processes run it under other accounts, which may
+# not look into somebody's home.
+PYTHON   ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PORT     ?= 8000
 ENGINE   ?= docker
 SIMULATE ?=

@@ -14,9 +14,10 @@ c = get_config()  # noqa: F821  (JupyterHub provides it)
 # State directory, pages, network and names that fit together. What you set below wins.
 configure(c, engine=os.environ.get("ENGINE", "docker"))
 
-# Where people reach the hub. For the network of your lab: put a TLS proxy in front, or set
-# c.JupyterHub.ssl_key and ssl_cert, then bind to 0.0.0.0.
-c.JupyterHub.bind_url = f"http://127.0.0.1:{os.environ.get('GPUBOX_PORT', '8000')}"
+# Where people reach the hub: this machine alone, on the port that `gpubox run --port` names. For the
+# network of your lab put a TLS proxy in front, or set ssl_key and ssl_cert and bind to all addresses:
+# c.JupyterHub.ssl_key = "/etc/ssl/private/hub.key"; c.JupyterHub.ssl_cert = "/etc/ssl/certs/hub.pem"
+# c.JupyterHub.bind_url = "https://0.0.0.0:443"
 
 # Who may log in. By default the user "admin" alone, with the password that `gpubox run` shows.
 # The accounts of this machine:

@@ -30,7 +30,7 @@ setup(
         "Programming Language :: Python :: 3",
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
-    python_requires=">=3.10",
+    python_requires=">=3.11",
     package_dir={"gpubox": "spawner/gpubox", "jupyterlab_gpubox": "extension/jupyterlab_gpubox"},
     packages=[*find_packages("spawner"), *find_packages("extension")],
     package_data={

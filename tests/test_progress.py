@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from gpubox.pool import Place
 from gpubox.progress import StartStory, about, ordinal, waiting_message
 
@@ -47,7 +48,8 @@ async def test_news_that_say_nothing_new_are_not_told():
 
 
 @pytest.mark.parametrize(
-    ("number", "words"), [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"), (112, "112th")]
+    ("number", "words"),
+    [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (22, "22nd"), (112, "112th")],
 )
 def test_places_are_told_as_people_say_them(number, words):
     assert ordinal(number) == words

@@ -35,13 +35,21 @@ def configure(c: Any, engine: str = "docker") -> None:
     c.JupyterHub.template_paths = [pages.TEMPLATES]
     if announcement := os.environ.get("GPUBOX_ANNOUNCEMENT"):
         c.JupyterHub.template_vars = {"announcement": announcement}
+    _listen(c, int(os.environ.get("GPUBOX_PORT", "8000")))
     _keep_state_in(c, state)
     _let_waiting_wait(c)
-    _let_the_admin_in(c, engine)
+    _let_the_admin_in(c)
     if engine == "docker":
         _run_in_docker(c)
     else:
         _run_as_processes(c)
+
+
+def _listen(c: Any, port: int) -> None:
+    # JupyterHub's own ports beside the default one; moved along, so that two hubs can run.
+    c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
+    c.JupyterHub.hub_port = port + 81
+    c.ConfigurableHTTPProxy.api_url = f"http://127.0.0.1:{port + 1}"
 
 
 def _keep_state_in(c: Any, state: Any) -> None:
@@ -63,28 +71,24 @@ def _let_waiting_wait(c: Any) -> None:
     c.Spawner.start_timeout = 120
 
 
-def _let_the_admin_in(c: Any, engine: str) -> None:
+def _let_the_admin_in(c: Any) -> None:
     # JupyterHub's own authenticator with one password, of the admin alone: nobody else gets in
     # until the lab chooses how (jupyterhub_config.py shows PAM, OAuth and sign-up).
     c.JupyterHub.authenticator_class = "shared-password"
-    c.Authenticator.admin_users = {"admin"}
+    # Named on its class alone: with another authenticator the lab says who is admin.
+    c.SharedPasswordAuthenticator.admin_users = {"admin"}
+    c.SharedPasswordAuthenticator.allowed_users = {"admin"}
     c.SharedPasswordAuthenticator.admin_password = admin_password()
 
 
 def _run_in_docker(c: Any) -> None:
-    import docker
-
+    from .host.engine import connect
     from .host.network import ensure_network
 
     try:
-        gateway = ensure_network(docker.from_env(), NETWORK)
+        gateway = ensure_network(connect(), NETWORK)
     except HostProblem as error:
         raise SystemExit(str(error)) from error
-    except docker.errors.DockerException as error:
-        raise SystemExit(
-            f"The container engine does not answer ({error}). Run `gpubox doctor`, or do without"
-            " containers: ENGINE=process"
-        ) from error
     c.JupyterHub.hub_ip = gateway
     c.DockerSpawner.network_name = NETWORK
     c.DockerSpawner.use_internal_ip = True

@@ -22,7 +22,7 @@ from .db import open_database
 from .inventory import Inventory, nvidia
 from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
 from .pool import GPUPool, Lease
-from .reconcile import AdoptBox, CloseLease, StopBox, decide
+from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
 
 if TYPE_CHECKING:
     from .spawner import GPUSpawner
@@ -136,7 +136,7 @@ class GPUHub(SingletonConfigurable):
         Blocks (called once, before the hub serves). Raises `MachineTypeError` and
         `gpubox.db.DatabaseError` with a sentence for the admin.
         """
-        entries = configured(spawner_class, self.config, "machines", [])
+        entries: list[dict[str, Any]] = configured(spawner_class, self.config, "machines", [])
         self.inventory = nvidia.discover()
         self.machines = parse_machine_types(entries) or default_machine_types(
             self.inventory.gpus,
@@ -185,9 +185,7 @@ class GPUHub(SingletonConfigurable):
         # Shielded: a cancelled caller must not lose the news of who was served.
         await asyncio.shield(self._change_and_tell(function, *args))
 
-    async def _change_and_tell(
-        self, function: Callable[..., tuple[Lease, ...]], *args: Any
-    ) -> None:
+    async def _change_and_tell(self, function: Callable[..., tuple[Lease, ...]], *args: Any) -> None:
         for lease in await self.ask(function, *args):
             grant = self._grants.pop(lease.id, None)
             if grant is not None and not grant.done():
@@ -195,15 +193,11 @@ class GPUHub(SingletonConfigurable):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def request(
-        self, user: str, server: str, machine: MachineType, groups: Iterable[str]
-    ) -> Lease:
+    async def request(self, user: str, server: str, machine: MachineType, groups: Iterable[str]) -> Lease:
         """A lease, or a ticket in the line: see `GPUPool.request` for what it raises."""
         return await asyncio.shield(self._request(user, server, machine, tuple(groups)))
 
-    async def _request(
-        self, user: str, server: str, machine: MachineType, groups: tuple[str, ...]
-    ) -> Lease:
+    async def _request(self, user: str, server: str, machine: MachineType, groups: tuple[str, ...]) -> Lease:
         lease = await self.ask(self.pool.request, user, server, machine, groups)
         if lease.is_waiting:
             # Asking again for the ticket closes the gap in which it may have been served.
@@ -222,7 +216,7 @@ class GPUHub(SingletonConfigurable):
         """Return when the line has moved, or after ``timeout`` seconds: estimates grow old."""
         try:
             await asyncio.wait_for(self._changed.wait(), timeout)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             pass
 
     async def open_lease(self, user: str, server: str) -> Lease | None:
@@ -303,14 +297,20 @@ class GPUHub(SingletonConfigurable):
         repairs = decide(leases, boxes, busy, self.claimed_servers())
         for repair in repairs:
             self.log.warning("Reconciling: %s", repair.reason)
-            match repair:
-                case StopBox(box=box):
-                    await engine.stop_box(box)
-                case CloseLease(lease=lease):
-                    await self.release(lease.id, repair.reason)
-                case AdoptBox(box=box):
-                    await self.ask(self.pool.adopt, box.user, box.server, box.machine, box.gpus)
+            try:
+                await self._do(repair, engine)
+            except Exception as error:
+                self.log.error("That could not be done (%s); the next round tries again.", error)
         return bool(repairs)
+
+    async def _do(self, repair: Repair, engine: GPUSpawner) -> None:
+        match repair:
+            case StopBox(box=box):
+                await engine.stop_box(box)
+            case CloseLease(lease=lease):
+                await self.release(lease.id, repair.reason)
+            case AdoptBox(box=box):
+                await self.ask(self.pool.adopt, box.user, box.server, box.machine, box.gpus)
 
     def busy_servers(self) -> set[tuple[str, str]]:
         """Servers that this process is starting or stopping right now."""
@@ -356,7 +356,8 @@ def hub_for(spawner_class: type[GPUSpawner], config: Config) -> GPUHub:
     if not GPUHub.initialized():
         hub = GPUHub(config=config)
         hub.open(spawner_class)
-        GPUHub._instance = hub  # only one that could be opened becomes the instance
+        # Only a hub that could be opened becomes the instance.
+        GPUHub._instance = hub  # type: ignore[assignment]
         hub.start_rounds(JupyterHub.instance())
     return GPUHub.instance()
 

@@ -34,6 +34,11 @@ class StartStory:
         self._news.set()
         self._news = asyncio.Event()
 
+    @property
+    def latest(self) -> Event | None:
+        """The last event; None before the first."""
+        return dict(self._events[-1]) if self._events else None
+
     async def events(self) -> AsyncIterator[Event]:
         """Every event so far, then each new one; without end (JupyterHub stops listening)."""
         seen: Event | None = None

@@ -21,7 +21,7 @@ from traitlets import Dict, List, Unicode, default
 from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError
-from .form import cards, render_options_form
+from .form import Card, cards, render_options_form
 from .hub import GPUHub, hub_for
 from .machines import MachineType
 from .pool import Lease, PoolRefusal
@@ -127,15 +127,19 @@ class GPUSpawner(StockSpawner):
 
     # --- the form --------------------------------------------------------------------------------
 
+    async def machine_cards(self) -> tuple[Card, ...]:
+        """The machine types with live figures, as this user may see them."""
+        hub = self.gpuhub
+        available = {machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines}
+        return cards(hub.machines, available, self._group_names(), hub.inventory.gpus)
+
+    def _group_names(self) -> list[str]:
+        return [group.name for group in self.user.groups]
+
     async def render_form(self) -> str:
         """The options form with live figures, as HTML."""
-        hub = self.gpuhub
-        available = {
-            machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines
-        }
-        groups = [group.name for group in self.user.groups]
         return render_options_form(
-            cards(hub.machines, available, groups, hub.inventory.gpus),
+            await self.machine_cards(),
             images=self.image_choices(),
             currency=self.currency,
             selected=self.user_options.get("machine", ""),
@@ -155,7 +159,7 @@ class GPUSpawner(StockSpawner):
         Raises SpawnException with a sentence where there is none such, or not for this user.
         """
         hub = self.gpuhub
-        groups = [group.name for group in self.user.groups]
+        groups = self._group_names()
         wanted = self.user_options.get("machine")
         if wanted is None:
             for machine in hub.machines:
@@ -200,9 +204,8 @@ class GPUSpawner(StockSpawner):
 
     async def _wait_for_lease(self, machine: MachineType) -> Lease:
         hub = self.gpuhub
-        groups = [group.name for group in self.user.groups]
         try:
-            lease = await hub.request(self.user.name, self.name, machine, groups)
+            lease = await hub.request(self.user.name, self.name, machine, self._group_names())
         except PoolRefusal as error:
             raise refusal(str(error), error.reason, 503) from error
         self._ticket = lease.id
@@ -212,9 +215,10 @@ class GPUSpawner(StockSpawner):
         granted = hub.granted(lease)
         while not granted.done():
             await self._tell_place(lease)
-            moved = asyncio.ensure_future(hub.line_moved(15))
+            moved: asyncio.Future[Any] = asyncio.ensure_future(hub.line_moved(15))
+            either: set[asyncio.Future[Any]] = {granted, moved}
             try:
-                await asyncio.wait({granted, moved}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 moved.cancel()
         if granted.cancelled():
@@ -413,14 +417,17 @@ def refusal(
     message: str, reason: str, status_code: int = 400, log_message: str | None = None
 ) -> SpawnException:
     """A start that is refused, with the sentence for the user."""
-    return SpawnException(
+    refused = SpawnException(
         message, reason=reason, status_code=status_code, log_message=log_message or message
     )
+    # What pages show; without it JupyterHub shows str(), and with that the log's message too.
+    refused.jupyterhub_message = message
+    return refused
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(url, allow_redirects=False) as response:
             return response.status < 500
-    except (aiohttp.ClientError, OSError, asyncio.TimeoutError):
+    except (TimeoutError, aiohttp.ClientError, OSError):
         return False

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from fixtures.hub import Hub  # noqa: E402
+from fixtures.hub import Hub
 
 STARTS = 10
 USERS = 20

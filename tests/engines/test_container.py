@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from gpubox.engines import container
 from gpubox.engines.container import BoxSpec
 
@@ -23,7 +24,8 @@ SPEC = BoxSpec(
 
 
 def host_config(stock=None, spec=SPEC, attachment="cdi"):
-    arguments = container.create_arguments({"host_config": stock or {}}, spec, attachment, "jovyan", "1000:100")
+    arguments = {"host_config": stock or {}}
+    arguments = container.create_arguments(arguments, spec, attachment, "jovyan", "1000:100")
     return arguments["host_config"]
 
 

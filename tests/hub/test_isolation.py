@@ -2,6 +2,7 @@
 
 import pytest
 import requests
+
 from simgpu import SimulatedDriver
 
 
@@ -92,13 +93,13 @@ def test_one_users_files_are_not_in_anothers_box(hub):
     found = inside(
         hub,
         "bob",
-        "import glob; print(glob.glob('/home/*/secret') + glob.glob('/var/lib/docker/*') + glob.glob('/mnt/*'))",
+        "from glob import glob; print(glob('/home/*/secret') + glob('/var/lib/docker/*') + glob('/mnt/*'))",
     )
     assert found == "[]"
 
 
 def test_there_is_no_engine_socket_in_a_box(hub):
-    script = "import os; print([p for p in ('/var/run/docker.sock', '/run/docker.sock') if os.path.exists(p)])"
+    script = "from glob import glob; print(glob('/run/docker*') + glob('/var/run/docker*'))"
     assert inside(hub, "bob", script) == "[]"
 
 
@@ -120,7 +121,5 @@ def test_a_user_cannot_become_root_in_a_box(hub):
 
 
 def test_processes_of_another_box_cannot_be_seen(hub):
-    names = inside(
-        hub, "bob", "import glob; print([open(p).read() for p in glob.glob('/proc/[0-9]*/comm')])"
-    )
+    names = inside(hub, "bob", "import glob; print([open(p).read() for p in glob.glob('/proc/[0-9]*/comm')])")
     assert "dockerd" not in names and "jupyterhub" not in names

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 import requests
+
 from simgpu import SimulatedDriver
 
 PAUSING = """

@@ -57,9 +57,7 @@ def create_arguments(
     return arguments
 
 
-def _host_config(
-    stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment
-) -> dict[str, Any]:
+def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment) -> dict[str, Any]:
     config = dict(stock)
     if spec.cpus is not None:
         config["CpuPeriod"] = _CPU_PERIOD_MICROSECONDS
@@ -148,7 +146,7 @@ def is_same_machine(container: Mapping[str, Any], spec: BoxSpec) -> bool:
 def _labels_dict(stock: Mapping[str, str] | Sequence[str] | None) -> dict[str, str]:
     if isinstance(stock, Mapping):
         return dict(stock)
-    return {name: "" for name in stock or ()}
+    return dict.fromkeys(stock or (), "")
 
 
 def _is_root(image_user: str) -> bool:

@@ -10,11 +10,12 @@ import asyncio
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound
+from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from traitlets import Enum, Unicode, default
 
@@ -83,7 +84,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             kwargs: dict[str, Any] = {"version": DockerGPUSpawner._api_version or "auto"}
             if self.tls_config:
                 kwargs["tls"] = docker.tls.TLSConfig(**self.tls_config)
-            kwargs |= docker.utils.kwargs_from_env() | self.client_kwargs
+            kwargs |= kwargs_from_env() | self.client_kwargs
             local.client = docker.APIClient(**kwargs)
             DockerGPUSpawner._api_version = local.client.api_version
         return local.client
@@ -134,7 +135,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """See to it that the image is there, before anyone waits in line for a GPU."""
         if self._base_image is None:
             self._base_image = self.image
-        self.image = machine.image or self._base_image
+        self.image: str = machine.image or self._base_image
         chosen = self.user_options.get("image")
         image = await self.check_allowed(chosen) if chosen else self.image
         try:
@@ -173,9 +174,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         def with_machine(method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
             if method == "create_container":
                 user = image["Config"].get("User") or ""
-                kwargs = container.create_arguments(
-                    kwargs, self.box_spec, attachment, user, self.run_as
-                )
+                kwargs = container.create_arguments(kwargs, self.box_spec, attachment, user, self.run_as)
             return call(method, *args, **kwargs)
 
         # DockerSpawner builds the arguments and makes the call in one method: the call is where
@@ -188,7 +187,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
 
     async def _attachment(self) -> container.Attachment:
         if self.gpu_attachment != "auto":
-            return self.gpu_attachment
+            return cast(container.Attachment, self.gpu_attachment)
         info = await self.docker("info")
         return "cdi" if info.get("CDISpecDirs") else "nvidia-runtime"
 
@@ -290,13 +289,15 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
 
     async def stop_box(self, box: Box) -> None:
         """Stop a container that no server claims, and remove it where containers are not kept."""
-        self.object_id = box.id
         try:
-            await self.stop_object()
+            if box.running:
+                await self.docker("stop", box.id)
             if self.remove or box.unstarted:
-                await self.remove_object()
+                await self.docker("remove_container", box.id, v=True)
         except _ENGINE_ERRORS as error:
-            raise EngineError(f"{box.name} could not be stopped: {_explanation(error)}") from error
+            # 404: gone already; 409: being removed, as containers made with auto_remove are.
+            if not (isinstance(error, APIError) and error.status_code in (404, 409)):
+                raise EngineError(f"{box.name} could not be stopped: {_explanation(error)}") from error
 
     async def last_words(self) -> str:
         """The last lines of the container's log."""

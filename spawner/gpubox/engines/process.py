@@ -7,10 +7,14 @@ programs see no other, but nothing keeps a hostile one from them. For people who
 from __future__ import annotations
 
 import asyncio
+import os
 import pwd
 import re
 import shutil
+import stat
 import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -65,13 +69,22 @@ class ProcessGPUSpawner(GPUSpawner, LocalProcessSpawner):
                 "no_account",
                 503,
             ) from error
-        if shutil.which(self.cmd[0]) is None:
+        program = shutil.which(self.cmd[0])
+        if program is None:
             raise refusal(
                 f"The server program {self.cmd[0]} is not installed beside the hub. The admin's"
                 " remedy: pip install gpubox[process]",
                 "no_server_program",
                 503,
             )
+        for path in (program, sys.executable):
+            if closed := await asyncio.to_thread(_closed_to, self.account, path):
+                raise refusal(
+                    f"Your account {self.account} may not run {path}, because {closed} is closed to"
+                    " it. The admin's remedy: install gpubox outside of a home, such as in /opt.",
+                    "closed_program",
+                    503,
+                )
 
     def _ensure_account(self) -> None:
         try:
@@ -128,6 +141,22 @@ class ProcessGPUSpawner(GPUSpawner, LocalProcessSpawner):
             await asyncio.to_thread(_end_process, int(box.id))
         except psutil.Error as error:
             raise EngineError(f"{box.name} could not be stopped: {error}") from error
+
+
+def _closed_to(account: str, program: str) -> Path | None:
+    """The first directory or file on the way that the account may not pass or run; None if it may."""
+    path = Path(program).resolve()
+    entry = pwd.getpwnam(account)
+    groups = os.getgrouplist(account, entry.pw_gid)
+    for part in (*reversed(path.parents), path):
+        status = part.stat()
+        if status.st_uid == entry.pw_uid:
+            allowed = stat.S_IXUSR
+        else:
+            allowed = stat.S_IXGRP if status.st_gid in groups else stat.S_IXOTH
+        if entry.pw_uid != 0 and not status.st_mode & allowed:
+            return part
+    return None
 
 
 def _find_processes(hub_id: str) -> list[Box]:

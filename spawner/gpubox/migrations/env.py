@@ -1,6 +1,7 @@
 """How Alembic reaches the database: over the connection that `gpubox.db` gives it."""
 
 from alembic import context
+
 from gpubox.db import metadata
 
 connection = context.config.attributes["connection"]
