@@ -19,6 +19,7 @@ from traitlets.config import Config, SingletonConfigurable
 
 from . import paths
 from .db import open_database
+from .engines import EngineError
 from .inventory import Inventory, nvidia
 from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
 from .pool import GPUPool, Lease
@@ -271,13 +272,15 @@ class GPUHub(SingletonConfigurable):
                 await self.reconcile()
                 await self._stop_over_time()
                 await self._change(self.pool.expire_places)
-            except Exception as error:
+            except EngineError as error:
                 self.log.warning(
                     "Leases could not be compared with what runs (%s); nothing was changed,"
                     " trying again in %.0f s.",
                     error,
                     self.reconcile_seconds,
                 )
+            except Exception:
+                self.log.exception("A round of reconciliation failed; the next one tries again.")
             await asyncio.sleep(self.reconcile_seconds)
 
     async def reconcile(self) -> None:

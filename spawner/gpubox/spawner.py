@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -378,8 +379,9 @@ class GPUSpawner(StockSpawner):
 
     @classmethod
     def for_reconciliation(cls, config: Config) -> GPUSpawner:
-        """An instance without a user, for questions about all of the hub's boxes."""
-        return cls(config=config)
+        """An instance of nobody's, for questions about all of the hub's boxes."""
+        # Some of DockerSpawner's options make it look at the user's name as soon as they are set.
+        return cls(user=SimpleNamespace(name="nobody"), config=config)
 
     async def boxes(self, hub_id: str) -> list[Box]:
         """All boxes of the hub of that id, by the engine's word. Raises EngineError."""
