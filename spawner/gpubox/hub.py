@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 from jupyterhub.app import JupyterHub
-from traitlets import Float, Integer, Unicode, default
+from traitlets import Bool, Float, Integer, Unicode, default
 from traitlets.config import Config, SingletonConfigurable
 
 from . import paths
 from .db import open_database
 from .engines import EngineError
 from .inventory import Inventory, nvidia
+from .inventory.xid import XidWatch
 from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
 from .pool import GPUPool, Lease
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
@@ -117,6 +118,18 @@ class GPUHub(SingletonConfigurable):
         """,
     ).tag(config=True)
 
+    watch_xid = Bool(
+        False,
+        help="""Listen for Xid errors, and hand out no GPU that had one which asks for a reset.
+
+        Keeps the driver open all the time, which keeps a laptop's GPU awake. Such a GPU is handed
+        out again once the driver has dropped and listed it anew, or after a restart of the hub.
+        Example::
+
+            c.GPUHub.watch_xid = True
+        """,
+    ).tag(config=True)
+
     @default("database_url")
     def _database_url_default(self) -> str:
         return f"sqlite:///{paths.state_dir() / 'gpubox.sqlite'}"
@@ -138,7 +151,10 @@ class GPUHub(SingletonConfigurable):
         `gpubox.db.DatabaseError` with a sentence for the admin.
         """
         entries: list[dict[str, Any]] = configured(spawner_class, self.config, "machines", [])
-        self.inventory = nvidia.discover()
+        self._xids = XidWatch()
+        if self.watch_xid:
+            self._xids.start()
+        self.inventory = self._look()
         self.machines = parse_machine_types(entries) or default_machine_types(
             self.inventory.gpus,
             host_cpus=os.cpu_count() or 1,
@@ -258,11 +274,20 @@ class GPUHub(SingletonConfigurable):
     async def refresh(self) -> None:
         """Look at the GPUs and tell the pool; a driver that does not answer changes nothing."""
         before = self.inventory
-        self.inventory = await asyncio.to_thread(nvidia.discover)
+        self.inventory = await asyncio.to_thread(self._look)
         if (before.problem, before.gpus) != (self.inventory.problem, self.inventory.gpus):
             self.warn_of_inventory()
         if self.inventory.answered:
             await self._change(self.pool.refresh, self.inventory.gpus)
+
+    def _look(self) -> Inventory:
+        """What the driver lists, with what it reported of Xid errors since."""
+        found = nvidia.discover()
+        listed = {gpu.parent or gpu.uuid for gpu in found.gpus}
+        for uuid in self._xids.fatal():
+            if found.answered and uuid not in listed:
+                self._xids.clear(uuid)  # a GPU that comes back from that has been reset
+        return nvidia.with_problems(found, self._xids.fatal())
 
     async def _reconcile_rounds(self) -> None:
         # JupyterHub's own check of the servers that ran before decides first who claims what.

@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+import threading
 
 import pytest
 import requests
 
+from fixtures.engine import IMAGE, STAND_IN_SERVER
 from fixtures.hub import CPU, H100
 from simgpu import SimulatedDriver
 
@@ -196,8 +198,46 @@ def test_no_token_is_on_a_command_line(hub):
     assert environment["JUPYTERHUB_API_TOKEN"] not in hub.log.read_text()
 
 
-@pytest.mark.parametrize("limit", ["60s"])
-def test_a_user_without_a_choice_gets_the_first_machine_type(make_hub, driver, limit):
-    hub = make_hub(environment=driver.environment(), machines=[{**CPU, "time_limit": limit}, H100]).start()
+def test_a_user_without_a_choice_gets_the_first_machine_type(hub):
     hub.run("alice", None)
     assert hub.open_leases()[0]["machine"] == "cpu"
+
+
+def test_a_machine_is_stopped_when_its_time_is_over(make_hub, driver):
+    hub = make_hub(environment=driver.environment(), machines=[{**H100, "time_limit": "8h"}]).start()
+    hub.run("alice", "h100")
+    hub.run("bob", "h100")
+    hub.kill()
+    hub.sql("UPDATE lease SET granted_at = granted_at - 8 * 3600 WHERE \"user\" = 'alice'")
+    hub.start()
+    hub.until(lambda: "alice" not in hub.gpus_held(), "alice's time is over")
+    assert not hub.server("alice") and hub.is_ready("bob")
+
+
+def test_a_gpu_with_an_xid_that_asks_for_a_reset_is_not_handed_out(make_hub, driver):
+    hub = make_hub(environment=driver.environment(), extra_config="c.GPUHub.watch_xid = True\n").start()
+    broken, sound = driver.gpus
+    driver.xid(broken, 79)
+    hub.until(lambda: "is lost" in hub.log.read_text(), "the hub has heard of it", 20)
+    hub.run("alice", "h100")
+    assert hub.gpus_held()["alice"] == [sound.uuid]
+    hub.ask_for("bob", "h100")
+    assert hub.place("bob") == 1
+
+
+SLOW_TO_STOP = f"""
+c.DockerSpawner.image = {IMAGE!r}
+c.DockerSpawner.cmd = {[part.replace("sub { exit 0 }", "'IGNORE'") for part in STAND_IN_SERVER]!r}
+"""
+
+
+def test_one_slow_call_to_the_engine_holds_up_nobody_else(make_hub, driver):
+    hub = make_hub(environment=driver.environment(), extra_config=SLOW_TO_STOP).start()
+    hub.run("alice", "cpu")
+    # Her server ignores SIGTERM, so that the engine waits ten seconds before it kills it.
+    stopping = threading.Thread(target=hub.api, args=("DELETE", "/users/alice/server"))
+    stopping.start()
+    hub.until(lambda: hub.server("alice").get("pending") == "stop", "alice's server is stopping")
+    hub.run("bob", "cpu")
+    assert hub.server("alice").get("pending") == "stop"
+    stopping.join()
