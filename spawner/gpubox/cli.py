@@ -110,7 +110,8 @@ def doctor(arguments: argparse.Namespace) -> int:
     from .host import doctor as ward
     from .host import survey
 
-    ports = {arguments.port or 8000: "web", 8001: "proxy's API", 8081: "hub's API"}
+    port = arguments.port or 8000
+    ports = {port: "web", port + 1: "proxy's API", port + 81: "hub's API"}
     checks = ward.examine(survey.look(arguments.engine, ports))
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(ward.render(checks, colour=colour))
