@@ -93,9 +93,10 @@ sa.Index(
 )
 
 
-def open_database(url: str) -> sa.Engine:
+def open_database(url: str, hub_id: str = "") -> sa.Engine:
     """Open the database at an SQLAlchemy URL and bring its tables up to date.
 
+    A new database gets ``hub_id``, by which the hub's containers are known; random by default.
     Raises ValueError with a sentence where it cannot be opened or used.
     """
     try:
@@ -103,8 +104,8 @@ def open_database(url: str) -> sa.Engine:
         with engine.begin() as connection:
             _migrate(connection)
             if connection.scalar(sa.select(hub.c.id)) is None:
-                connection.execute(hub.insert().values(id=secrets.token_hex(8)))
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
+                connection.execute(hub.insert().values(id=hub_id or secrets.token_hex(8)))
+    except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         shown = sa.engine.make_url(url).render_as_string() if "://" in url else url
         reason = str(getattr(error, "orig", None) or error).strip()
         raise ValueError(

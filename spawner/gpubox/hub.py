@@ -162,7 +162,7 @@ class GPUHub(SingletonConfigurable):
         )
         self.spawner_class = spawner_class
         self.pool = GPUPool(
-            open_database(self.database_url),
+            open_database(self.database_url, paths.hub_id()),
             self.machines,
             patience_seconds=self.patience,
             half_life_seconds=self.fairness_half_life,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 
@@ -17,6 +18,21 @@ def state_dir() -> Path:
     if directory.stat().st_mode & 0o077:
         directory.chmod(0o700)
     return directory
+
+
+def hub_id() -> str:
+    """The random id by which this hub's containers are known; the first call makes it.
+
+    It lies beside the ledger and not only in it: when the ledger is lost, running containers are
+    still known as this hub's own. Raises OSError where it cannot be read or made.
+    """
+    file = state_dir() / "hub-id"
+    try:
+        with file.open("x") as new:
+            new.write(secrets.token_hex(8) + "\n")
+    except FileExistsError:
+        pass
+    return file.read_text().strip()
 
 
 def _chosen() -> Path:

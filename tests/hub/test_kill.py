@@ -129,3 +129,30 @@ def test_cancel_in_a_start(hub, phase):
     hub.stop("alice")
     hub.until(lambda: consistent(hub), "servers, leases and containers agree", 30)
     assert set(hub.gpus_held()) == {"bob"}
+
+
+def test_what_the_hub_has_forgotten_is_put_in_order(hub):
+    hub.start()
+    hub.run("alice", "h100")
+    hub.run("bob", "h100")
+    hub.kill()
+    hub.container("bob").remove(force=True)
+    (hub.directory / "state" / "jupyterhub.sqlite").unlink()
+    hub.start()
+    hub.until(lambda: not hub.containers(all=True), "the container that no server claims is stopped")
+    hub.until(lambda: not hub.open_leases(), "leases without a server are closed")
+
+
+def test_gpus_of_running_servers_are_known_again_when_the_ledger_was_lost(hub):
+    hub.start()
+    hub.run("alice", "h100")
+    held = hub.gpus_held()
+    hub.kill()
+    for file in (hub.directory / "state").glob("gpubox.sqlite*"):
+        file.unlink()
+    hub.start()
+    hub.until(lambda: hub.open_leases(), "alice's lease is written down")
+    assert hub.gpus_held() == held
+    assert hub.is_ready("alice")
+    hub.run("bob", "h100")
+    assert hub.gpus_held()["bob"] != held["alice"]

@@ -172,6 +172,37 @@ def test_the_line_and_the_place_outlive_a_restart_of_the_hub(hub):
     hub.until(lambda: hub.is_ready("carol"), "carol is ready", 90)
 
 
+def test_the_ledger_may_be_in_postgresql(make_hub, driver, postgres_url):
+    hub = make_hub(
+        environment=driver.environment(), extra_config=f"c.GPUHub.database_url = {postgres_url!r}\n"
+    )
+    hub.database_url = postgres_url
+    hub.start()
+    hub.run("alice", "h100")
+    hub.run("bob", "h100")
+    hub.ask_for("carol", "h100")
+    assert hub.place("carol") == 1
+    held = hub.gpus_held()
+    hub.kill()
+    hub.start()
+    assert hub.gpus_held() == held
+    hub.ask_for("carol", "h100")
+    hub.stop("alice")
+    hub.until(lambda: hub.is_ready("carol"), "carol is ready", 90)
+    assert hub.gpus_held()["carol"] == held["alice"]
+
+
+def test_a_database_that_cannot_be_opened_stops_the_hub_with_a_sentence(make_hub, driver):
+    hub = make_hub(
+        environment=driver.environment(),
+        extra_config='c.GPUHub.database_url = "sqlite:////no/such/directory/ledger.sqlite"\n',
+    )
+    hub.launch()
+    assert hub.process.wait(60) != 0
+    assert "c.GPUHub.database_url" in hub.tail(20)
+    assert "Traceback" not in hub.tail(20)
+
+
 def test_a_wrong_machine_type_stops_the_hub_at_start_with_entry_and_field(make_hub, driver):
     hub = make_hub(environment=driver.environment(), machines=[CPU, {"title": "Big", "memory": "lots"}])
     hub.launch()
@@ -241,3 +272,24 @@ def test_one_slow_call_to_the_engine_holds_up_nobody_else(make_hub, driver):
     hub.run("bob", "cpu")
     assert hub.server("alice").get("pending") == "stop"
     stopping.join()
+
+
+DROPS_GPU_REQUESTS = """
+from gpubox.engines.docker import DockerGPUSpawner
+
+class LikePodman(DockerGPUSpawner):
+    def docker(self, method, *args, **kwargs):
+        if method == "create_container":
+            kwargs["host_config"].pop("DeviceRequests", None)
+        return super().docker(method, *args, **kwargs)
+
+c.JupyterHub.spawner_class = LikePodman
+"""
+
+
+def test_a_machine_that_the_engine_starts_without_its_gpu_is_refused(make_hub, driver):
+    hub = make_hub(environment=driver.environment(), extra_config=DROPS_GPU_REQUESTS).start()
+    hub.ask_for("alice", "h100")
+    assert "0 of its 1 GPUs" in hub.failure("alice")
+    hub.until(lambda: not hub.containers(all=True), "the container is gone")
+    hub.until(lambda: not hub.open_leases(), "the lease is closed")
