@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 from . import __version__
 from .host import HostProblem, Say
@@ -100,7 +100,7 @@ def _tell_image(found: object) -> None:
     from .host.image import ImageFacts
 
     assert isinstance(found, ImageFacts)
-    age = found.age_days(datetime.now(timezone.utc))
+    age = found.age_days(datetime.now(UTC))
     built = "today" if age == 0 else f"{age} day{'s' if age > 1 else ''} ago"
     say("image")(f"{found.name}, {found.size_bytes / 1e9:.1f} GB, built {built}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .inventory import GPU
@@ -121,5 +121,5 @@ def _grow(seed: Card, free: Sequence[Card], count: int) -> list[Card]:
     return chosen
 
 
-def _closeness(cards: Sequence[Card]) -> int:
+def _closeness(cards: Iterable[Card]) -> int:
     return sum(a.gpu.links.get(b.gpu.uuid, 0) for a, b in itertools.combinations(cards, 2))

@@ -135,6 +135,7 @@ class GPUPool:
         self._half_life = half_life_seconds
         self._keep_place = keep_place_seconds
         self._max_gpus = max_gpus_per_user
+        self._news: list[Lease] = []
         self._load()
 
     # --- the GPUs ----------------------------------------------------------------------------
@@ -144,7 +145,7 @@ class GPUPool:
 
         Returns the leases that could be granted by it.
         """
-        seen = {gpu.uuid: gpu for gpu in gpus}
+        seen = {gpu.uuid: self._as_known(gpu) for gpu in gpus}
         for uuid, card in self._cards.items():
             if uuid not in seen and not card.gpu.problem:
                 seen[uuid] = replace(card.gpu, problem="The driver no longer lists it.")
@@ -155,16 +156,21 @@ class GPUPool:
                     self._write_gpu(connection, gpu)
         came_back = False
         for gpu in changed:
-            card = self._cards.get(gpu.uuid)
-            came_back |= card is None or (bool(card.gpu.problem) and not gpu.problem)
-            self._tell_change(card, gpu)
-            if card is None:
+            known = self._cards.get(gpu.uuid)
+            came_back |= known is None or (bool(known.gpu.problem) and not gpu.problem)
+            self._tell_change(known, gpu)
+            if known is None:
                 self._cards[gpu.uuid] = Card(gpu, self._division(gpu))
             else:
-                card.gpu = gpu
+                known.gpu = gpu
         if changed:
             self._forget_matches()
         return self._serve() if came_back else self.served()
+
+    def _as_known(self, gpu: GPU) -> GPU:
+        """A GPU in trouble may not even tell its model any more: what was known of it is kept."""
+        card = self._cards.get(gpu.uuid)
+        return replace(card.gpu, problem=gpu.problem) if card and gpu.problem else gpu
 
     def _is_news(self, gpu: GPU) -> bool:
         card = self._cards.get(gpu.uuid)
@@ -638,9 +644,8 @@ class GPUPool:
 
     def _load(self) -> None:
         now = self._opened_at = self.clock()
-        claimed = set(self._open) if hasattr(self, "_open") else set()
+        claimed = set(self._open) - set(self._unclaimed) if hasattr(self, "_open") else set()
         self._version = 0
-        self._news: list[Lease] = getattr(self, "_news", [])
         self._kinds: dict[str, MachineType] = dict(self._machines)
         self._open: dict[int, Lease] = {}
         self._by_server: dict[tuple[str, str], int] = {}
@@ -663,20 +668,13 @@ class GPUPool:
                 sa.select(tables.lease_gpu.c.gpu_uuid).where(tables.lease_gpu.c.open.is_(True))
             )
         )
-        for row in connection.execute(tables.gpu.select()):
+        for row in connection.execute(tables.gpu.select()).mappings():
             # A GPU that was lost and is nobody's is known again when the driver lists it.
-            if row.problem and row.uuid not in held:
+            if row["problem"] and row["uuid"] not in held:
                 continue
-            gpu = GPU(
-                uuid=row.uuid,
-                model=row.model,
-                memory_mib=row.memory_mib,
-                index=row.index,
-                mig_profile=row.mig_profile,
-                parent=row.parent,
-                problem=row.problem,
-            )
-            self._cards[row.uuid] = Card(gpu, self._division(gpu), row.drain_reason)
+            told = ("uuid", "model", "memory_mib", "index", "mig_profile", "parent", "problem")
+            gpu = GPU(**{name: row[name] for name in told})
+            self._cards[gpu.uuid] = Card(gpu, self._division(gpu), row["drain_reason"])
 
     def _load_open(self, connection: sa.Connection, claimed: set[int]) -> None:
         slots = _open_slots(connection)
@@ -689,7 +687,7 @@ class GPUPool:
             machine = self._machines.get(row.machine) or MachineType(
                 name=row.machine,
                 title=row.title,
-                count=row.count,
+                count=row._mapping["count"],
                 slots_per_gpu=row.slots_per_gpu,
                 mig_profile=row.mig_profile,
             )
@@ -742,7 +740,7 @@ class GPUPool:
             .order_by(columns.released_at)
         )
         for row in past:
-            share = row.count / row.slots_per_gpu
+            share = row._mapping["count"] / row.slots_per_gpu
             self._shares.add_past(row.user, share, row.granted_at, row.released_at)
             self._history.ended(row.machine, row.released_at - row.granted_at)
 

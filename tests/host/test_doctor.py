@@ -1,7 +1,7 @@
 """The doctor's judgement: facts in, one line a check out."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -10,7 +10,7 @@ from gpubox.host.engine import EngineFacts
 from gpubox.host.image import ImageFacts
 from gpubox.inventory import GPU, Inventory
 
-NOW = datetime(2026, 6, 30, tzinfo=timezone.utc)
+NOW = datetime(2026, 6, 30, tzinfo=UTC)
 H100 = GPU(uuid="GPU-aaaa", model="NVIDIA H100 80GB HBM3", memory_mib=81559)
 SLICE = GPU(uuid="MIG-bbbb", model="NVIDIA A100", memory_mib=9728, mig_profile="1g.10gb", parent="GPU-cccc")
 

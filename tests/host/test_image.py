@@ -1,6 +1,6 @@
 """The build's command, what it says meanwhile, and its failures in words."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -111,7 +111,7 @@ def test_a_second_build_with_nothing_changed_makes_the_same_image(docker_client,
 
 
 def test_age_counts_whole_days():
-    now = datetime(2026, 6, 30, tzinfo=timezone.utc)
+    now = datetime(2026, 6, 30, tzinfo=UTC)
     found = ImageFacts("x", now - timedelta(days=3, hours=5), 1)
     assert found.age_days(now) == 3
     assert ImageFacts("x", now + timedelta(hours=1), 1).age_days(now) == 0  # clocks differ

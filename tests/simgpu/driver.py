@@ -32,7 +32,7 @@ from .state import ERRORS, Part, Value, write_state
 from .topology import connect
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing import Self
 
 RUN_DIRECTORY = Path("/run/simgpu")
 _XID = 8  # nvmlEventTypeXidCriticalError

@@ -13,7 +13,7 @@ import subprocess
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -269,5 +269,5 @@ def _time(text: str) -> datetime:
     # Docker writes nanoseconds, which Python 3.10 does not read.
     found = re.match(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", text)
     if found is None:
-        return datetime.fromtimestamp(0, timezone.utc)
-    return datetime.fromisoformat(found[0]).replace(tzinfo=timezone.utc)
+        return datetime.fromtimestamp(0, UTC)
+    return datetime.fromisoformat(found[0]).replace(tzinfo=UTC)

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 import docker
@@ -31,7 +31,7 @@ def look(engine_kind: str, ports: Mapping[int, str]) -> Facts:
         users = {port: "free" if user == "free" else "hub" for port, user in users.items()}
     facts = Facts(
         engine_kind=engine_kind,
-        now=datetime.now(timezone.utc),
+        now=datetime.now(UTC),
         inventory=nvidia.discover(),
         image_name=name,
         ports={port: (use, users[port]) for port, use in ports.items()},
