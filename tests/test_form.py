@@ -8,7 +8,7 @@ import pytest
 from gpubox.form import Card, cards, price_words, render_options_form
 from gpubox.inventory import GPU
 from gpubox.machines import parse_machine_types
-from gpubox.pool import Availability
+from gpubox.outlook import Availability
 
 CPU = Card("cpu", "CPU", has_gpu=False)
 H100 = Card("h100", "1x H100", total=8, free=3, in_use=5, price_per_hour=2.5)

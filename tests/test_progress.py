@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gpubox.pool import Place
+from gpubox.outlook import Place
 from gpubox.progress import StartStory, about, ordinal, waiting_message
 
 

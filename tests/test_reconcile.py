@@ -1,7 +1,7 @@
 """What is repaired when leases and running boxes differ."""
 
 from gpubox.engines import Box
-from gpubox.pool import Lease
+from gpubox.ledger import Lease
 from gpubox.reconcile import AdoptBox, CloseLease, StopBox, decide
 
 ALICE = ("alice", "")

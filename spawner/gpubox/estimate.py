@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 import statistics
 from collections import defaultdict, deque
@@ -68,7 +69,8 @@ class Estimates:
         self, now: float, idle: float, holdings: Iterable[Holding], line: Iterable[Wish]
     ) -> None:
         self._starts: list[tuple[float, str]] = []
-        coming = [(one.until, number, one) for number, one in enumerate(holdings)]
+        number = itertools.count()  # heaps must never compare holdings
+        coming = [(one.until, next(number), one) for one in holdings]
         heapq.heapify(coming)
         moment, basis = now, BY_PAST
         for wish in line:
@@ -80,9 +82,8 @@ class Estimates:
                 return
             idle -= wish.share
             self._starts.append((moment, basis))
-            number = len(coming) + len(self._starts) + 1_000_000
             after = Holding(moment + wish.length, wish.share, basis)
-            heapq.heappush(coming, (after.until, number, after))
+            heapq.heappush(coming, (after.until, next(number), after))
 
     def of(self, position: int, now: float) -> tuple[float | None, str]:
         """Seconds until the one at that place (1 is next) is served, and the basis; None if unknown."""

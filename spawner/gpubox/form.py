@@ -27,7 +27,7 @@ _environment = Environment(
 
 
 class Figures(Protocol):
-    """How many machines of a type there are and wait, as `gpubox.pool.Availability` tells it."""
+    """How many machines of a type there are and wait, as `gpubox.outlook.Availability` tells it."""
 
     @property
     def total(self) -> int: ...

@@ -22,8 +22,9 @@ from .db import open_database
 from .engines import EngineError
 from .inventory import Inventory, nvidia
 from .inventory.xid import XidWatch
+from .ledger import Lease
 from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
-from .pool import GPUPool, Lease
+from .pool import GPUPool
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
 
 if TYPE_CHECKING:

@@ -59,6 +59,12 @@ class FairShare:
         """Whether figures grow so large that they should be counted from a new moment."""
         return (now - self._epoch) / self._half_life > _MOST_HALF_LIVES
 
+    def rebase(self, now: float) -> None:
+        """Count from a new moment. Keys of tickets that were made before must be made anew."""
+        faded = math.exp2((self._epoch - now) / self._half_life)
+        self._past = defaultdict(float, {user: used * faded for user, used in self._past.items()})
+        self._epoch = now
+
     def _integral(self, since: float, until: float) -> float:
         # Integral of 2^(t/half_life): use at t is worth more the later it was.
         later, earlier = ((t - self._epoch) / self._half_life for t in (until, since))
@@ -95,6 +101,11 @@ class Line:
     def key(self, ticket: Ticket, now: float) -> tuple[float, float]:
         """The fair order: who used least lately, then who came first."""
         return self._shares.used(ticket.user, now), ticket.requested_at
+
+    def sort_anew(self, now: float) -> None:
+        """Make the keys of all tickets anew, after a rebase of the shares."""
+        self._heap = [(*self.key(ticket, now), ticket.id) for ticket in self]
+        heapq.heapify(self._heap)
 
     def oldest(self) -> Ticket | None:
         """Who has waited longest."""

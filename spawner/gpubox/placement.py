@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -84,8 +85,10 @@ def keep_for(machine: MachineType, cards: Sequence[Card]) -> set[str]:
     """
     if len(cards) < machine.count:
         return set()
-    nearest = sorted(cards, key=lambda card: (len(card.holders) / card.slots, card.gpu.index))
-    return {card.gpu.uuid for card in nearest[: machine.count]}
+    nearest = heapq.nsmallest(
+        machine.count, cards, key=lambda card: (len(card.holders) / card.slots, card.gpu.index)
+    )
+    return {card.gpu.uuid for card in nearest}
 
 
 def _loneliest(free: Sequence[Card]) -> Card:

@@ -1,121 +1,40 @@
 """GPUPool: who holds which GPU, and who is next. The only writer of leases.
 
 Runs with no hub, no engine and no GPU. Synchronous and confined to one thread (``hub`` sees to
-that). The database is written first and memory follows, so that memory is always what a fresh
-start would read. Who is next is decided in ``line``, which GPUs in ``placement``, how long it may
-take in ``estimate``.
+that). The ledger is written first and memory follows, so that memory is always what a fresh start
+would read. Who is next is decided in ``line``, which GPUs in ``placement``, what is told to those
+who wait in ``outlook``, what is refused in ``refusal``.
 """
 
 from __future__ import annotations
 
 import heapq
 import logging
-import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import sqlalchemy as sa
 
-from . import db as tables
-from .estimate import Estimates, History, Holding, Wish
+from .estimate import History
+from .fleet import Fleet, GPUState
 from .inventory import GPU
+from .ledger import Lease, Ledger
 from .line import FairShare, Line, Ticket
 from .machines import MachineType
-from .placement import Card, Placement, fits, keep_for, place
+from .outlook import Availability, Outlook, Place, availability
+from .placement import Placement, fits, keep_for, place
+from .refusal import PoolRefusal, refuse_over_quota, refuse_what_cannot_be, shortage
 
 log = logging.getLogger(__name__)
 
 _HALF_LIVES_REMEMBERED = 10
 
 
-class PoolRefusal(Exception):
-    """A request that cannot be met, now or ever; str() is the sentence for the user."""
-
-    def __init__(self, sentence: str, reason: str) -> None:
-        super().__init__(sentence)
-        self.reason = reason
-
-
-@dataclass(frozen=True)
-class Lease:
-    """One row of the ledger: a ticket while it waits, then a lease, in the end the bill."""
-
-    id: int
-    user: str
-    server: str
-    machine: str
-    gpus: tuple[str, ...]
-    requested_at: float
-    granted_at: float | None
-    released_at: float | None
-    end_reason: str | None
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether it is a ticket in the line."""
-        return self.granted_at is None and self.released_at is None
-
-    @property
-    def is_held(self) -> bool:
-        """Whether it holds its machine."""
-        return self.granted_at is not None and self.released_at is None
-
-
-@dataclass(frozen=True)
-class Place:
-    """A place in line: 1 is next; 0 is not in line any more.
-
-    ``basis`` tells what the estimate rests on: "time limits" (then it is the longest that it can
-    take), "past machines" or, with no estimate, "". ``blocked`` says why nothing moves, if so.
-    """
-
-    position: int
-    waiting: int
-    estimate_seconds: float | None = None
-    basis: str = ""
-    blocked: str = ""
-
-
-@dataclass(frozen=True)
-class Availability:
-    """Machines of one type: how many there can be, are free, are in use; people in line."""
-
-    total: int
-    free: int
-    waiting: int
-    in_use: int
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class GPUState:
-    """What may be done with a GPU: ``ready``, ``leased``, ``draining``, ``drained`` or ``lost``."""
-
-    state: str
-    reason: str = ""
-    slots: int = 1
-    holders: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class _Order:
-    index_of: dict[int, int]
-    estimates: Estimates
-
-
-@dataclass
-class _Kept:
-    """GPUs kept for those who must not be overtaken, lines that wait for them, who was served."""
-
-    gpus: set[str]
-    blocked: set[str]
-    granted: list[Lease]
-
-
 class GPUPool:
-    """Leases, the line and quotas over one database."""
+    """Leases, the line and quotas over one database.
+
+    Whatever frees a GPU returns the leases that others were granted by it, each told once.
+    """
 
     def __init__(
         self,
@@ -129,95 +48,80 @@ class GPUPool:
         max_gpus_per_user: int = 0,
     ) -> None:
         self.clock = clock
-        self._db = db
-        self._machines = {machine.name: machine for machine in machines}
+        self._ledger = Ledger(db)
         self._patience = patience_seconds
-        self._half_life = half_life_seconds
         self._keep_place = keep_place_seconds
         self._max_gpus = max_gpus_per_user
+        self.hub_id = self._ledger.hub_id()
+        self._opened_at = clock()
+        self._kinds = {machine.name: machine for machine in machines}
+        self._fleet = Fleet(machines)
+        self._shares = FairShare(half_life_seconds, self._opened_at)
+        self._history = History()
+        self._open: dict[int, Lease] = {}
+        self._by_server: dict[tuple[str, str], int] = {}
+        self._lines: dict[str, Line] = {}
+        # Tickets of before the last restart that nobody has come back for yet.
+        self._unclaimed: dict[int, Lease] = {}
         self._news: list[Lease] = []
-        self._load()
+        # Outlooks hold until the next change of anything.
+        self._version = 0
+        self._outlooks: dict[str, tuple[int, Outlook]] = {}
+        self._read_ledger(half_life_seconds)
 
-    # --- the GPUs ----------------------------------------------------------------------------
+    def _read_ledger(self, half_life_seconds: float) -> None:
+        for gpu, drain_reason in self._ledger.gpus():
+            self._fleet.add(gpu, drain_reason)
+        for lease, as_then in self._ledger.open_leases():
+            kind = self._kinds.setdefault(lease.machine, as_then)
+            self._remember(lease)
+            if lease.is_held:
+                assert lease.granted_at is not None
+                self._shares.begin(lease.user, lease.id, kind.gpu_share, lease.granted_at)
+            else:
+                self._unclaimed[lease.id] = lease
+        divided_anew = self._fleet.take_up(self._ledger.held_slots())
+        if divided_anew:
+            self._ledger.divide_anew(divided_anew)
+        for past in self._ledger.past_leases(self._opened_at - _HALF_LIVES_REMEMBERED * half_life_seconds):
+            self._shares.add_past(past.user, past.share, past.granted_at, past.released_at)
+            self._history.ended(past.machine, past.released_at - past.granted_at)
+
+    # --- the GPUs --------------------------------------------------------------------------------
 
     def refresh(self, gpus: Sequence[GPU]) -> tuple[Lease, ...]:
-        """Take news of the inventory: new, lost (absent or with a problem) and returned GPUs.
-
-        Returns the leases that could be granted by it.
-        """
-        seen = {gpu.uuid: self._as_known(gpu) for gpu in gpus}
-        for uuid, card in self._cards.items():
-            if uuid not in seen and not card.gpu.problem:
-                seen[uuid] = replace(card.gpu, problem="The driver no longer lists it.")
-        changed = [gpu for gpu in seen.values() if self._is_news(gpu)]
-        if changed:
-            with self._db.begin() as connection:
-                for gpu in changed:
-                    self._write_gpu(connection, gpu)
+        """Take news of the inventory: new, lost (absent or with a problem) and returned GPUs."""
+        news = self._fleet.news(gpus)
+        if news:
+            self._ledger.write_gpus(news, self.clock())
         came_back = False
-        for gpu in changed:
-            known = self._cards.get(gpu.uuid)
-            came_back |= known is None or (bool(known.gpu.problem) and not gpu.problem)
-            self._tell_change(known, gpu)
-            if known is None:
-                self._cards[gpu.uuid] = Card(gpu, self._division(gpu))
+        for gpu in news:
+            if gpu.uuid in self._fleet.cards:
+                came_back |= self._fleet.update(gpu)
             else:
-                known.gpu = gpu
-        if changed:
-            self._forget_matches()
+                self._fleet.add(gpu, self._ledger.drain_reason(gpu.uuid))
+                came_back = True
+        self._version += bool(news)
         return self._serve() if came_back else self.served()
-
-    def _as_known(self, gpu: GPU) -> GPU:
-        """A GPU in trouble may not even tell its model any more: what was known of it is kept."""
-        card = self._cards.get(gpu.uuid)
-        return replace(card.gpu, problem=gpu.problem) if card and gpu.problem else gpu
-
-    def _is_news(self, gpu: GPU) -> bool:
-        card = self._cards.get(gpu.uuid)
-        return card is None or card.gpu != gpu
-
-    def _tell_change(self, card: Card | None, gpu: GPU) -> None:
-        if gpu.problem and (card is None or not card.gpu.problem):
-            log.warning("GPU %s (%s) is lost: %s", gpu.uuid, gpu.model, gpu.problem)
-        elif card is not None and card.gpu.problem and not gpu.problem:
-            log.warning("GPU %s (%s) is back.", gpu.uuid, gpu.model)
-
-    def _write_gpu(self, connection: sa.Connection, gpu: GPU) -> None:
-        values: dict[str, Any] = {
-            "model": gpu.model,
-            "memory_mib": gpu.memory_mib,
-            "index": gpu.index,
-            "mig_profile": gpu.mig_profile,
-            "parent": gpu.parent,
-            "problem": gpu.problem,
-        }
-        known = tables.gpu.c.uuid == gpu.uuid
-        if connection.execute(tables.gpu.update().where(known).values(**values)).rowcount == 0:
-            connection.execute(
-                tables.gpu.insert().values(uuid=gpu.uuid, first_seen=self.clock(), **values)
-            )
 
     def drain(self, uuid: str, reason: str) -> None:
         """Hand the GPU out no more; who holds it keeps it. Raises KeyError for an unknown GPU."""
         self._set_drain(uuid, reason)
 
     def undrain(self, uuid: str) -> tuple[Lease, ...]:
-        """Hand the GPU out again; returns the leases granted by it."""
+        """Hand the GPU out again. Raises KeyError for an unknown GPU."""
         self._set_drain(uuid, None)
         return self._serve()
 
     def _set_drain(self, uuid: str, reason: str | None) -> None:
-        card = self._cards[uuid]
-        with self._db.begin() as connection:
-            connection.execute(
-                tables.gpu.update().where(tables.gpu.c.uuid == uuid).values(drain_reason=reason)
-            )
+        card = self._fleet.cards[uuid]
+        self._ledger.set_drain(uuid, reason)
         card.drain_reason = reason
         self._version += 1
 
     def gpu_states(self) -> dict[str, GPUState]:
         """The state of every GPU, by UUID."""
-        return {uuid: _state(card) for uuid, card in self._cards.items()}
+        return self._fleet.states()
 
     # --- asking and giving back ------------------------------------------------------------------
 
@@ -234,29 +138,37 @@ class GPUPool:
         if open_id is not None:
             existing = self._open[open_id]
             if existing.machine == machine.name:
-                return existing if existing.is_held else self._claim(existing, machine)
+                return self._claim(existing)
             if existing.is_held:
                 raise PoolRefusal(
                     "Your last machine is still being put away. Try again in a minute.", "clearing"
                 )
-        self._refuse_what_cannot_be(user, server, machine)
+        refuse_what_cannot_be(machine, self._fleet)
+        refuse_over_quota(machine, self._max_gpus, self._shares_of_others(user, server))
         if open_id is not None:
             self._news.extend(self.cancel(open_id, "another machine type was chosen"))
-        lease = self._insert(user, server, machine, groups)
-        self._join_line(lease, machine)
-        self._news.extend(self._serve_types([machine]))
-        return self._take_from_news(lease.id)
+        self._kinds.setdefault(machine.name, machine)
+        lease = self._ledger.insert(user, server, machine, groups, self.clock())
+        self._remember(lease)
+        return self._join_line(lease)
 
-    def _claim(self, lease: Lease, machine: MachineType) -> Lease:
+    def _shares_of_others(self, user: str, server: str) -> Iterator[float]:
+        """GPUs that the user's other servers hold or wait for."""
+        for lease in self._open.values():
+            if lease.user == user and lease.server != server:
+                yield self._kinds[lease.machine].gpu_share
+
+    def _claim(self, lease: Lease) -> Lease:
         if self._unclaimed.pop(lease.id, None) is None:
             return lease
-        self._join_line(lease, machine)
-        self._news.extend(self._serve_types([machine]))
-        return self._take_from_news(lease.id)
+        return self._join_line(lease)
 
-    def _take_from_news(self, lease_id: int) -> Lease:
-        self._news = [lease for lease in self._news if lease.id != lease_id]
-        return self._open[lease_id]
+    def _join_line(self, lease: Lease) -> Lease:
+        line = self._lines.setdefault(lease.machine, Line(self._shares))
+        line.add(Ticket(lease.id, lease.user, lease.requested_at), self.clock())
+        self._news.extend(self._serve_types([self._kinds[lease.machine]]))
+        self._news = [other for other in self._news if other.id != lease.id]
+        return self._open[lease.id]
 
     def served(self) -> tuple[Lease, ...]:
         """Leases granted to others since the last answer, each told once."""
@@ -264,14 +176,14 @@ class GPUPool:
         return tuple(news)
 
     def cancel(self, lease_id: int, reason: str) -> tuple[Lease, ...]:
-        """Leave the line; returns the leases that others were granted by it."""
+        """Leave the line. May be called twice."""
         lease = self._open.get(lease_id)
         if lease is None or not lease.is_waiting:
             return self.served()
         return self._close(lease, reason)
 
     def release(self, lease_id: int, reason: str) -> tuple[Lease, ...]:
-        """Close a lease; returns the leases that others were granted by it. May be called twice."""
+        """Close a lease. May be called twice."""
         lease = self._open.get(lease_id)
         if lease is None or not lease.is_held:
             return self.served()
@@ -284,9 +196,7 @@ class GPUPool:
                 self._news.extend(self._close(lease, "nobody came back after the hub's restart"))
         return self.served()
 
-    def adopt(
-        self, user: str, server: str, machine: str, gpus: Sequence[str]
-    ) -> Lease | None:
+    def adopt(self, user: str, server: str, machine: str, gpus: Sequence[str]) -> Lease | None:
         """Write down what a running server holds without a lease, as after a loss of the ledger.
 
         None where its GPUs are unknown or somebody holds them: that is logged, and nothing is
@@ -294,36 +204,24 @@ class GPUPool:
         """
         if (user, server) in self._by_server:
             return None
-        kind = self._machines.get(machine) or MachineType(name=machine, title=machine, count=len(gpus))
+        kind = self._kinds.get(machine) or MachineType(name=machine, title=machine, count=len(gpus))
         placement: Placement = {}
         for uuid in gpus:
-            card = self._cards.get(uuid)
+            card = self._fleet.cards.get(uuid)
             if card is None or not fits(card, kind):
                 log.error("%s's server holds GPU %s, which is not free in the ledger.", user, uuid)
                 return None
-            free = card.free_slots
-            placement[uuid] = tuple(free[: card.slots_for(kind)] if kind.slots_per_gpu > 1 else free)
-        lease = self._insert(user, server, kind, ())
-        return self._grant(lease, kind, placement)
+            placement[uuid] = tuple(card.free_slots[: card.slots_for(kind)])
+        self._kinds.setdefault(machine, kind)
+        lease = self._ledger.insert(user, server, kind, (), self.clock())
+        self._remember(lease)
+        return self._grant(lease, placement)
 
     # --- questions -------------------------------------------------------------------------------
 
     def lease(self, lease_id: int) -> Lease:
         """The lease of that number, open or closed. Raises KeyError where there is none."""
-        if lease_id in self._open:
-            return self._open[lease_id]
-        with self._db.connect() as connection:
-            row = connection.execute(
-                tables.lease.select().where(tables.lease.c.id == lease_id)
-            ).one_or_none()
-            if row is None:
-                raise KeyError(lease_id)
-            held = connection.execute(
-                sa.select(tables.lease_gpu.c.gpu_uuid)
-                .where(tables.lease_gpu.c.lease_id == lease_id)
-                .order_by(tables.lease_gpu.c.id)
-            ).scalars()
-            return _lease_from(row, tuple(dict.fromkeys(held)))
+        return self._open.get(lease_id) or self._ledger.find(lease_id)
 
     def open_leases(self) -> tuple[Lease, ...]:
         """Tickets and held leases."""
@@ -339,146 +237,51 @@ class GPUPool:
 
     def availability(self, machine: MachineType) -> Availability:
         """How many machines of the type there are, are free and are waited for."""
-        waiting = sum(lease.machine == machine.name for lease in self.waiting())
         if machine.count == 0:
             held = sum(lease.machine == machine.name for lease in self.held())
             return Availability(total=0, free=0, waiting=0, in_use=held)
-        cards = self._matching(machine)
-        serving = [card for card in cards if card.in_service]
-        per_card = machine.slots_per_gpu
-        total = len(serving) * per_card // machine.count
-        if per_card > 1:
-            room = (len(card.free_slots) // card.slots_for(machine) for card in serving)
-            free = sum(room)
-        else:
-            free = sum(card.is_whole for card in serving) // machine.count
-        return Availability(total, free, waiting, total - free, self._shortage(machine, cards))
-
-    def _shortage(self, machine: MachineType, cards: Sequence[Card]) -> str:
-        """A sentence where not all GPUs of the type serve; empty where they do."""
-        if not cards:
-            return "No such GPU here"
-        out = [card for card in cards if not card.in_service]
-        if not out:
-            if len(cards) < machine.count:
-                return f"Only {len(cards)} such GPU{'s' if len(cards) > 1 else ''} here"
-            return ""
-        reason = out[0].gpu.problem or f"Taken out of service: {out[0].drain_reason}"
-        return f"{len(out)} of {len(cards)} GPUs out of service. {reason}"
+        waiting = sum(lease.machine == machine.name for lease in self.waiting())
+        cards = self._fleet.matching(machine)
+        return availability(machine, cards, waiting, shortage(machine, cards))
 
     def place(self, lease_id: int) -> Place:
         """The ticket's place among those who compete for the same GPUs, with an estimate."""
         lease = self._open.get(lease_id)
         if lease is None or not lease.is_waiting:
             return Place(position=0, waiting=0)
-        machine = self._machine_of(lease)
-        order = self._order_for(machine)
-        position = order.index_of[lease.id] + 1
-        seconds, basis = order.estimates.of(position, self.clock())
-        serving = sum(card.in_service for card in self._matching(machine))
+        machine = self._kinds[lease.machine]
+        cards = self._fleet.matching(machine)
         blocked = ""
-        if serving < machine.count:
-            blocked = self._shortage(machine, self._matching(machine)) or "Its GPUs are not here."
-        return Place(position, len(order.index_of), None if blocked else seconds, basis, blocked)
-
-    def _order_for(self, machine: MachineType) -> _Order:
-        """Everyone who competes for the type's GPUs, in the order in which they would be served."""
-        cached = self._orders.get(machine.name)
-        if cached is not None and cached[0] == self._version:
-            return cached[1]
-        now = self.clock()
-        cards = self._matching(machine)
-        rivals = [k for k in self._kinds.values() if any(k.matches(card.gpu) for card in cards)]
-        names = {kind.name for kind in rivals} | {machine.name}
-        tickets = [lease for lease in self._open.values() if lease.is_waiting and lease.machine in names]
-
-        def turn(lease: Lease) -> tuple[float, ...]:
-            if now - lease.requested_at >= self._patience:
-                return (0, lease.requested_at, lease.id)
-            return (1, self._shares.used(lease.user, now), lease.requested_at, lease.id)
-
-        tickets.sort(key=turn)
-        order = _Order(
-            {lease.id: index for index, lease in enumerate(tickets)},
-            Estimates(now, self._idle(cards), self._holdings(cards, now), self._wishes(tickets)),
-        )
-        self._orders[machine.name] = (self._version, order)
-        return order
-
-    def _idle(self, cards: Sequence[Card]) -> float:
-        return sum(len(card.free_slots) / card.slots for card in cards if card.in_service)
-
-    def _holdings(self, cards: Sequence[Card], now: float) -> list[Holding]:
-        shares: dict[int, float] = {}
-        for card in cards:
-            for holder in card.holders.values():
-                if card.in_service:
-                    shares[holder] = shares.get(holder, 0.0) + 1 / card.slots
-        found = []
-        for lease_id, share in shares.items():
-            lease = self._open[lease_id]
-            elapsed = now - (lease.granted_at or now)
-            limit = self._machine_of(lease).time_limit_seconds
-            seconds, basis = self._history.remaining(lease.machine, elapsed, limit)
-            found.append(Holding(now + seconds, share, basis))
-        return found
-
-    def _wishes(self, tickets: Sequence[Lease]) -> list[Wish]:
-        wishes = []
-        for ticket in tickets:
-            kind = self._machine_of(ticket)
-            length, _ = self._history.remaining(kind.name, 0.0, kind.time_limit_seconds)
-            wishes.append(Wish(kind.gpu_share, length))
-        return wishes
-
-    # --- refusals --------------------------------------------------------------------------------
-
-    def _refuse_what_cannot_be(self, user: str, server: str, machine: MachineType) -> None:
-        if machine.count == 0:
-            return
-        cards = self._matching(machine)
-        if not cards:
-            kinds = sorted({card.gpu.model for card in self._cards.values()})
-            here = f"There are: {', '.join(kinds)}." if kinds else "No GPU was found at all."
-            raise PoolRefusal(
-                f"No {machine.gpu or 'GPU'}{_slice_words(machine)} is in this machine, so"
-                f" {machine.title} cannot start. {here} Choose another machine type.",
-                "no_such_gpu",
-            )
-        if len(cards) < machine.count:
-            raise PoolRefusal(
-                f"{machine.title} needs {machine.count} GPUs and there are only {len(cards)} such."
-                " Choose a smaller machine type.",
-                "too_many",
-            )
         if sum(card.in_service for card in cards) < machine.count:
-            raise PoolRefusal(
-                f"{machine.title} cannot start: {self._shortage(machine, cards)}"
-                " Choose another machine type, or ask the admin.",
-                "out_of_service",
-            )
-        self._refuse_over_quota(user, server, machine)
+            blocked = shortage(machine, cards)
+        return self._outlook(machine).place(lease, self.clock(), blocked)
 
-    def _refuse_over_quota(self, user: str, server: str, machine: MachineType) -> None:
-        if not self._max_gpus:
-            return
-        if machine.gpu_share > self._max_gpus:
-            raise PoolRefusal(
-                f"{machine.title} takes {machine.gpu_share:g} GPUs and the limit is"
-                f" {self._max_gpus} for each user. Choose a smaller machine type.",
-                "over_quota",
+    def _outlook(self, machine: MachineType) -> Outlook:
+        version, outlook = self._outlooks.get(machine.name, (None, None))
+        if outlook is None or version != self._version:
+            outlook = Outlook(
+                self.clock(),
+                self._rivals(machine),
+                self._fleet.matching(machine),
+                self._open,
+                self._kinds,
+                self._history,
             )
-        mine = [
-            self._machine_of(lease).gpu_share
-            for lease in self._open.values()
-            if lease.user == user and lease.server != server
-        ]
-        if sum(mine) + machine.gpu_share > self._max_gpus:
-            raise PoolRefusal(
-                f"You hold or wait for {sum(mine):g} GPUs and the limit is {self._max_gpus} for each"
-                " user. Stop one of your machines first.",
-                "over_quota",
-            )
+            self._outlooks[machine.name] = self._version, outlook
+        return outlook
+
+    def _rivals(self, machine: MachineType) -> list[Lease]:
+        """All tickets that compete for the type's GPUs, in the order in which they would be served."""
+        now = self.clock()
+        cards = self._fleet.matching(machine)
+        names = {kind.name for kind in self._kinds.values() if any(kind.matches(card.gpu) for card in cards)}
+
+        def turn(ticket: Lease) -> tuple[float, ...]:
+            if now - ticket.requested_at >= self._patience:
+                return (0, ticket.requested_at, ticket.id)
+            return (1, self._shares.used(ticket.user, now), ticket.requested_at, ticket.id)
+
+        return sorted((one for one in self.waiting() if one.machine in names | {machine.name}), key=turn)
 
     # --- serving the line ------------------------------------------------------------------------
 
@@ -488,362 +291,98 @@ class GPUPool:
 
     def _serve_types(self, kinds: Iterable[MachineType]) -> list[Lease]:
         """Grant all that can be granted to tickets of those types, in order."""
-        now = self.clock()
-        wanted = {kind.name for kind in kinds if len(self._lines.get(kind.name, ()))}
-        if not wanted:
+        lines = {kind.name: self._lines[kind.name] for kind in kinds if self._lines.get(kind.name)}
+        if not lines:
             return []
-        kept = self._kept_for_due(now, wanted)
-        granted = kept.granted
-        open_types = {name for name in wanted if name not in kept.blocked and len(self._lines[name])}
-        while open_types:
-            name, ticket = min(
-                (
-                    (name, ticket)
-                    for name in open_types
-                    if (ticket := self._lines[name].fairest(now)) is not None
-                ),
-                key=lambda one: (*self._lines[one[0]].key(one[1], now), one[1].id),
-                default=(None, None),
-            )
-            if name is None or ticket is None:
-                break
-            lease = self._try(ticket, self._kinds[name], kept.gpus)
-            if lease is None:
-                open_types.discard(name)
-            else:
-                granted.append(lease)
-        return granted
-
-    def _kept_for_due(self, now: float, wanted: set[str]) -> _Kept:
-        """Serve those who have waited too long to be overtaken, and keep GPUs for the others."""
-        kept = _Kept(set(), set(), [])
-        heads = [
-            (ticket.requested_at, ticket.id, name)
-            for name, line in self._lines.items()
-            if (ticket := line.oldest()) is not None and now - ticket.requested_at >= self._patience
-        ]
-        heapq.heapify(heads)
-        while heads:
-            _, _, name = heapq.heappop(heads)
-            machine, line = self._kinds[name], self._lines[name]
-            ticket = line.oldest()
-            assert ticket is not None
-            lease = self._try(ticket, machine, kept.gpus)
+        now = self.clock()
+        granted: list[Lease] = []
+        kept = self._serve_overdue(now, granted)
+        while True:
+            heads = [
+                (*line.key(ticket, now), ticket.id, name)
+                for name, line in lines.items()
+                if (ticket := line.fairest(now)) is not None
+            ]
+            if not heads:
+                return granted
+            *_, ticket_id, name = min(heads)
+            lease = self._try(self._open[ticket_id], kept)
             if lease is None:
                 # All in this line want the same: none of them can be placed now.
-                kept.blocked.add(name)
-                left = (card for card in self._matching(machine) if card.in_service)
-                kept.gpus |= keep_for(machine, [c for c in left if c.gpu.uuid not in kept.gpus])
-                continue
-            kept.granted.append(lease)
-            following = line.oldest()
-            if following is not None and now - following.requested_at >= self._patience:
-                heapq.heappush(heads, (following.requested_at, following.id, name))
+                del lines[name]
+            else:
+                granted.append(lease)
+
+    def _serve_overdue(self, now: float, granted: list[Lease]) -> set[str]:
+        """Serve those who have waited too long to be overtaken, in the order in which they came.
+
+        Adds their leases to ``granted``; returns the UUIDs of GPUs that are kept for those of them
+        who cannot be placed yet.
+        """
+        kept: set[str] = set()
+
+        def overdue(name: str) -> list[tuple[float, int, str]]:
+            ticket = self._lines[name].oldest()
+            is_overdue = ticket is not None and now - ticket.requested_at >= self._patience
+            return [(ticket.requested_at, ticket.id, name)] if ticket and is_overdue else []
+
+        # The overdue of types that are not asked about come before the others all the same.
+        heads = [head for name in self._lines for head in overdue(name)]
+        heapq.heapify(heads)
+        while heads:
+            _, ticket_id, name = heapq.heappop(heads)
+            lease = self._try(self._open[ticket_id], kept)
+            if lease is None:
+                kind = self._kinds[name]
+                cards = self._fleet.matching(kind)
+                kept |= keep_for(kind, [c for c in cards if c.in_service and c.gpu.uuid not in kept])
+            else:
+                granted.append(lease)
+                for head in overdue(name):
+                    heapq.heappush(heads, head)
         return kept
 
-    def _try(self, ticket: Ticket, machine: MachineType, kept: set[str]) -> Lease | None:
-        if machine.count == 0:
-            return self._grant(self._open[ticket.id], machine, {})
-        cards = [card for card in self._serving(machine) if card.gpu.uuid not in kept]
-        placement = place(machine, cards)
-        if placement is None:
-            return None
-        return self._grant(self._open[ticket.id], machine, placement)
+    def _try(self, ticket: Lease, kept: set[str]) -> Lease | None:
+        """Grant a ticket GPUs that are not kept for others; None where they do not suffice."""
+        kind = self._kinds[ticket.machine]
+        if kind.count == 0:
+            return self._grant(ticket, {})
+        cards = [card for card in self._fleet.serving(kind) if card.gpu.uuid not in kept]
+        placement = place(kind, cards)
+        return None if placement is None else self._grant(ticket, placement)
 
-    # --- writing ---------------------------------------------------------------------------------
+    # --- the ledger first, then memory -----------------------------------------------------------
 
-    def _insert(
-        self, user: str, server: str, machine: MachineType, groups: Sequence[str]
-    ) -> Lease:
-        now = self.clock()
-        with self._db.begin() as connection:
-            key = connection.execute(
-                tables.lease.insert().values(
-                    user=user,
-                    server=server,
-                    machine=machine.name,
-                    title=machine.title,
-                    count=machine.count,
-                    slots_per_gpu=machine.slots_per_gpu,
-                    mig_profile=machine.mig_profile,
-                    price_per_hour=machine.price_per_hour,
-                    groups=list(groups),
-                    requested_at=now,
-                )
-            ).inserted_primary_key
-        assert key is not None
-        lease = Lease(key[0], user, server, machine.name, (), now, None, None, None)
-        self._remember(lease, machine)
-        return lease
-
-    def _grant(self, lease: Lease, machine: MachineType, placement: Placement) -> Lease:
-        """Write GPUs into the row. Raises IntegrityError where the database knows a holder."""
-        now = self.clock()
-        rows = [
-            {
-                "lease_id": lease.id,
-                "gpu_uuid": uuid,
-                "slot": slot,
-                "slots": self._cards[uuid].slots,
-                "open": True,
-            }
-            for uuid, slots in placement.items()
-            for slot in slots
-        ]
-        with self._db.begin() as connection:
-            connection.execute(
-                tables.lease.update().where(tables.lease.c.id == lease.id).values(granted_at=now)
-            )
-            if rows:
-                connection.execute(tables.lease_gpu.insert(), rows)
-        for uuid, slots in placement.items():
-            self._cards[uuid].holders.update(dict.fromkeys(slots, lease.id))
-            self._note_room(uuid)
-        line = self._lines.get(machine.name)
-        if line is not None:
-            line.remove(lease.id)
-        self._shares.begin(lease.user, lease.id, machine.gpu_share, now)
-        granted = replace(lease, granted_at=now, gpus=tuple(placement))
-        self._open[lease.id] = granted
-        self._version += 1
-        return granted
-
-    def _close(self, lease: Lease, reason: str) -> tuple[Lease, ...]:
-        now = self.clock()
-        with self._db.begin() as connection:
-            connection.execute(
-                tables.lease.update()
-                .where(tables.lease.c.id == lease.id)
-                .values(released_at=now, end_reason=reason)
-            )
-            connection.execute(
-                tables.lease_gpu.update()
-                .where(tables.lease_gpu.c.lease_id == lease.id)
-                .values(open=False)
-            )
-        machine = self._machine_of(lease)
-        del self._open[lease.id]
-        del self._by_server[lease.user, lease.server]
-        self._unclaimed.pop(lease.id, None)
-        if lease.is_held:
-            assert lease.granted_at is not None
-            self._shares.end(lease.user, lease.id, now)
-            self._history.ended(lease.machine, now - lease.granted_at)
-        else:
-            self._lines[machine.name].remove(lease.id)
-        for uuid in lease.gpus:
-            card = self._cards[uuid]
-            card.holders = {slot: one for slot, one in card.holders.items() if one != lease.id}
-            self._note_room(uuid)
-        self._version += 1
-        if self._shares.needs_rebase(now):
-            self._load()
-        return self._serve()
-
-    # --- memory: a cache of the database ---------------------------------------------------------
-
-    def _load(self) -> None:
-        now = self._opened_at = self.clock()
-        claimed = set(self._open) - set(self._unclaimed) if hasattr(self, "_open") else set()
-        self._version = 0
-        self._kinds: dict[str, MachineType] = dict(self._machines)
-        self._open: dict[int, Lease] = {}
-        self._by_server: dict[tuple[str, str], int] = {}
-        self._unclaimed: dict[int, Lease] = {}
-        self._lines: dict[str, Line] = {}
-        self._shares = FairShare(self._half_life, now)
-        self._history = History()
-        self._orders: dict[str, tuple[int, _Order]] = {}
-        self._cards: dict[str, Card] = {}
-        with self._db.begin() as connection:
-            self.hub_id: str = connection.scalars(sa.select(tables.hub.c.id)).one()
-            self._load_cards(connection)
-            self._load_open(connection, claimed)
-            self._load_past(connection, now)
-        self._forget_matches()
-
-    def _load_cards(self, connection: sa.Connection) -> None:
-        held = set(
-            connection.scalars(
-                sa.select(tables.lease_gpu.c.gpu_uuid).where(tables.lease_gpu.c.open.is_(True))
-            )
-        )
-        for row in connection.execute(tables.gpu.select()).mappings():
-            # A GPU that was lost and is nobody's is known again when the driver lists it.
-            if row["problem"] and row["uuid"] not in held:
-                continue
-            told = ("uuid", "model", "memory_mib", "index", "mig_profile", "parent", "problem")
-            gpu = GPU(**{name: row[name] for name in told})
-            self._cards[gpu.uuid] = Card(gpu, self._division(gpu), row["drain_reason"])
-
-    def _load_open(self, connection: sa.Connection, claimed: set[int]) -> None:
-        slots = _open_slots(connection)
-        rows = connection.execute(
-            tables.lease.select()
-            .where(tables.lease.c.released_at.is_(None))
-            .order_by(tables.lease.c.requested_at, tables.lease.c.id)
-        ).all()
-        for row in rows:
-            machine = self._machines.get(row.machine) or MachineType(
-                name=row.machine,
-                title=row.title,
-                count=row._mapping["count"],
-                slots_per_gpu=row.slots_per_gpu,
-                mig_profile=row.mig_profile,
-            )
-            self._kinds.setdefault(machine.name, machine)
-            gpus = tuple(slots.get(row.id, {}))
-            lease = _lease_from(row, gpus)
-            self._remember(lease, machine)
-            if lease.is_held:
-                assert lease.granted_at is not None
-                self._shares.begin(lease.user, lease.id, machine.gpu_share, lease.granted_at)
-                for uuid, taken in slots.get(row.id, {}).items():
-                    self._hold_again(connection, lease.id, uuid, taken)
-            elif lease.id in claimed:
-                self._join_line(lease, machine)
-            else:
-                self._unclaimed[lease.id] = lease
-                self._lines.setdefault(machine.name, Line(self._shares))
-
-    def _hold_again(
-        self, connection: sa.Connection, lease_id: int, uuid: str, taken: list[tuple[int, int]]
-    ) -> None:
-        """Take up a held slot; re-express it where the config now divides the card otherwise."""
-        card = self._cards[uuid]
-        divided = taken[0][1]
-        finer = math.lcm(card.slots, divided)
-        if finer != card.slots:
-            self._divide(connection, card, finer)
-        factor = card.slots // divided
-        slots = [slot * factor + part for slot, _ in taken for part in range(factor)]
-        if factor > 1:
-            _rewrite_slots(connection, lease_id, uuid, slots, card.slots)
-        card.holders.update(dict.fromkeys(slots, lease_id))
-
-    def _divide(self, connection: sa.Connection, card: Card, slots: int) -> None:
-        factor = slots // card.slots
-        finer: dict[int, int] = {}
-        for slot, holder in card.holders.items():
-            finer.update({slot * factor + part: holder for part in range(factor)})
-        for holder in set(finer.values()):
-            mine = sorted(slot for slot, one in finer.items() if one == holder)
-            _rewrite_slots(connection, holder, card.gpu.uuid, mine, slots)
-        card.holders, card.slots = finer, slots
-
-    def _load_past(self, connection: sa.Connection, now: float) -> None:
-        since = now - _HALF_LIVES_REMEMBERED * self._half_life
-        columns = tables.lease.c
-        past = connection.execute(
-            tables.lease.select()
-            .where(columns.released_at > since, columns.granted_at.is_not(None))
-            .order_by(columns.released_at)
-        )
-        for row in past:
-            share = row._mapping["count"] / row.slots_per_gpu
-            self._shares.add_past(row.user, share, row.granted_at, row.released_at)
-            self._history.ended(row.machine, row.released_at - row.granted_at)
-
-    def _remember(self, lease: Lease, machine: MachineType) -> None:
-        self._kinds.setdefault(machine.name, machine)
+    def _remember(self, lease: Lease) -> None:
         self._open[lease.id] = lease
         self._by_server[lease.user, lease.server] = lease.id
         self._version += 1
 
-    def _join_line(self, lease: Lease, machine: MachineType) -> None:
-        line = self._lines.setdefault(machine.name, Line(self._shares))
-        line.add(Ticket(lease.id, lease.user, lease.requested_at), self.clock())
+    def _grant(self, ticket: Lease, placement: Placement) -> Lease:
+        now = self.clock()
+        lease = self._ledger.grant(ticket, placement, self._fleet.cards, now)
+        self._fleet.hold(lease.id, placement)
+        if lease.machine in self._lines:
+            self._lines[lease.machine].remove(lease.id)
+        self._shares.begin(lease.user, lease.id, self._kinds[lease.machine].gpu_share, now)
+        self._remember(lease)
+        return lease
 
-    def _machine_of(self, lease: Lease) -> MachineType:
-        return self._kinds[lease.machine]
-
-    def _division(self, gpu: GPU) -> int:
-        """Slots into which the card is divided: what all types that match it have in common."""
-        return math.lcm(*(m.slots_per_gpu for m in self._machines.values() if m.matches(gpu)), 1)
-
-    def _matching(self, machine: MachineType) -> list[Card]:
-        """All GPUs that machines of the type run on, whatever their state, in the driver's order."""
-        if machine.name not in self._matches:
-            found = [card for card in self._cards.values() if machine.matches(card.gpu)]
-            self._matches[machine.name] = sorted(found, key=lambda card: card.gpu.index)
-        return self._matches[machine.name]
-
-    def _serving(self, machine: MachineType) -> list[Card]:
-        """Those of them that may be handed out and have room."""
-        if len(self._with_room) * 4 < len(self._cards):
-            few = [self._cards[uuid] for uuid in self._with_room]
-            matching = [card for card in few if machine.matches(card.gpu)]
-            matching.sort(key=lambda card: card.gpu.index)
-        else:
-            matching = self._matching(machine)
-        return [card for card in matching if card.in_service]
-
-    def _note_room(self, uuid: str) -> None:
-        card = self._cards[uuid]
-        if len(card.holders) < card.slots:
-            self._with_room.add(uuid)
-        else:
-            self._with_room.discard(uuid)
-
-    def _forget_matches(self) -> None:
-        self._matches: dict[str, list[Card]] = {}
-        self._with_room = {
-            uuid for uuid, card in self._cards.items() if len(card.holders) < card.slots
-        }
+    def _close(self, lease: Lease, reason: str) -> tuple[Lease, ...]:
+        now = self.clock()
+        self._ledger.close(lease, reason, now)
+        del self._open[lease.id]
+        del self._by_server[lease.user, lease.server]
+        self._unclaimed.pop(lease.id, None)
+        if lease.machine in self._lines:
+            self._lines[lease.machine].remove(lease.id)
+        self._fleet.let_go(lease.id, lease.gpus)
+        if lease.granted_at is not None:
+            self._shares.end(lease.user, lease.id, now)
+            self._history.ended(lease.machine, now - lease.granted_at)
+        if self._shares.needs_rebase(now):
+            self._shares.rebase(now)
+            for line in self._lines.values():
+                line.sort_anew(now)
         self._version += 1
-
-
-def _state(card: Card) -> GPUState:
-    holders = tuple(sorted(set(card.holders.values())))
-    if card.gpu.problem:
-        return GPUState("lost", card.gpu.problem, card.slots, holders)
-    if card.drain_reason is not None:
-        return GPUState("draining" if holders else "drained", card.drain_reason, card.slots, holders)
-    return GPUState("leased" if holders else "ready", "", card.slots, holders)
-
-
-def _slice_words(machine: MachineType) -> str:
-    return f" with a {machine.mig_profile} slice" if machine.mig_profile else ""
-
-
-def _lease_from(row: Any, gpus: tuple[str, ...]) -> Lease:
-    return Lease(
-        id=row.id,
-        user=row.user,
-        server=row.server,
-        machine=row.machine,
-        gpus=gpus,
-        requested_at=row.requested_at,
-        granted_at=row.granted_at,
-        released_at=row.released_at,
-        end_reason=row.end_reason,
-    )
-
-
-def _open_slots(connection: sa.Connection) -> dict[int, dict[str, list[tuple[int, int]]]]:
-    """(slot, slots) of open rows, by lease and GPU, in the order in which they were written."""
-    found: dict[int, dict[str, list[tuple[int, int]]]] = {}
-    rows = connection.execute(
-        tables.lease_gpu.select().where(tables.lease_gpu.c.open.is_(True)).order_by(tables.lease_gpu.c.id)
-    )
-    for row in rows:
-        found.setdefault(row.lease_id, {}).setdefault(row.gpu_uuid, []).append((row.slot, row.slots))
-    return found
-
-
-def _rewrite_slots(
-    connection: sa.Connection, lease_id: int, uuid: str, slots: Sequence[int], division: int
-) -> None:
-    held = tables.lease_gpu.c
-    connection.execute(
-        tables.lease_gpu.delete().where(
-            held.lease_id == lease_id, held.gpu_uuid == uuid, held.open.is_(True)
-        )
-    )
-    connection.execute(
-        tables.lease_gpu.insert(),
-        [
-            {"lease_id": lease_id, "gpu_uuid": uuid, "slot": slot, "slots": division, "open": True}
-            for slot in slots
-        ],
-    )
+        return self._serve()

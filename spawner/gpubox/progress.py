@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from .pool import Place
+from .outlook import Place
 
 Event = dict[str, Any]
 

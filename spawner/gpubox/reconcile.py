@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from .engines import Box
-from .pool import Lease
+from .ledger import Lease
 
 Server = tuple[str, str]  # user, server name
 

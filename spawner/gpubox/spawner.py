@@ -24,9 +24,10 @@ from traitlets.config import Config, LoggingConfigurable
 from .engines import Box, EngineError
 from .form import Card, cards, render_options_form
 from .hub import GPUHub, hub_for
+from .ledger import Lease
 from .machines import MachineType
-from .pool import Lease, PoolRefusal
 from .progress import StartStory, waiting_message
+from .refusal import PoolRefusal
 
 _READY_POLL_SECONDS = 0.02
 _ALIVE_POLL_SECONDS = 1.0

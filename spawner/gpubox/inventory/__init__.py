@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,6 +43,7 @@ class Inventory:
     answered: bool = True
 
 
+@functools.lru_cache
 def model_words(model: str) -> frozenset[str]:
     """The words of a model name, for matching: ``A100`` is in ``NVIDIA A100-SXM4-80GB``, not ``A1000``."""
     return frozenset(re.findall(r"[a-z0-9]+", model.lower()))
