@@ -6,6 +6,7 @@ How a schema of an older version becomes this one is in ``migrations``; who writ
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from pathlib import Path
@@ -112,6 +113,45 @@ def open_database(url: str, hub_id: str = "") -> sa.Engine:
             f"The database of leases ({shown}) cannot be opened: {reason}. Check c.GPUHub.database_url."
         ) from error
     return engine
+
+
+def claim(engine: sa.Engine) -> object:
+    """Make this process the only one that writes leases; lasts as long as what is returned is kept.
+
+    The pool answers from memory, so two hubs over one database would both hand out what is free.
+    However the process ends, the claim ends with it. Raises ValueError with a sentence where
+    another hub has it.
+    """
+    try:
+        if engine.dialect.name == "sqlite":
+            return _lock_file(engine.url.database)
+        return _lock_server(engine)
+    except (OSError, sa.exc.OperationalError) as error:
+        raise ValueError(
+            f"Another hub uses the database of leases ({engine.url.render_as_string()}). Stop it first,"
+            " or give this one a database of its own: c.GPUHub.database_url, or all of its state a"
+            " directory of its own: GPUBOX_DIR=/srv/second-hub."
+        ) from error
+
+
+def _lock_file(database: str | None) -> object:
+    if not database or database == ":memory:":
+        return None
+    # SQLite locks the database itself for each write: a file beside it is locked for good.
+    file = open(f"{database}.lock", "w", opener=lambda path, flags: os.open(path, flags, 0o600))  # noqa: SIM115
+    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return file
+
+
+def _lock_server(engine: sa.Engine) -> object:
+    if engine.dialect.name != "postgresql":
+        return None
+    connection = engine.connect()
+    # The server may take a moment to notice that the last hub was killed.
+    connection.execute(sa.text("SET lock_timeout = '5s'"))
+    connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('gpubox leases'))"))
+    connection.commit()
+    return connection
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:

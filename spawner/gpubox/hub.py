@@ -7,6 +7,7 @@ a server runs is in ``engines``.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +19,7 @@ from traitlets import Bool, Float, Integer, Unicode, default
 from traitlets.config import Config, SingletonConfigurable
 
 from . import paths
-from .db import open_database
+from .db import claim, open_database
 from .engines import EngineError
 from .inventory import Inventory, nvidia
 from .inventory.xid import XidWatch
@@ -162,8 +163,10 @@ class GPUHub(SingletonConfigurable):
             host_memory_mib=psutil.virtual_memory().total // 2**20,
         )
         self.spawner_class = spawner_class
+        database = open_database(self.database_url, paths.hub_id())
+        self._claim = claim(database)
         self.pool = GPUPool(
-            open_database(self.database_url, paths.hub_id()),
+            database,
             self.machines,
             patience_seconds=self.patience,
             half_life_seconds=self.fairness_half_life,
@@ -404,6 +407,7 @@ def open_with(app: JupyterHub) -> None:
         if "spawner_class" not in change["new"]:
             return  # the admin's own value, from the config file
         app.unobserve(opened, "tornado_settings")
+        logging.getLogger("gpubox").parent = app.log  # one log, in one form
         spawner_class = change["new"]["spawner_class"]
         if not hasattr(spawner_class, "for_reconciliation"):
             return

@@ -203,6 +203,16 @@ def test_a_database_that_cannot_be_opened_stops_the_hub_with_a_sentence(make_hub
     assert "Traceback" not in hub.tail(20)
 
 
+def test_a_second_hub_over_the_same_ledger_is_refused_and_the_first_runs_on(make_hub, hub, driver):
+    state = {"GPUBOX_DIR": str(hub.directory / "state")}
+    second = make_hub(environment=driver.environment() | state)
+    second.launch()
+    assert second.process.wait(60) != 0
+    assert "Another hub uses the database of leases" in second.tail(20)
+    assert "Traceback" not in second.tail(20)
+    hub.run("alice", "h100")
+
+
 def test_a_wrong_machine_type_stops_the_hub_at_start_with_entry_and_field(make_hub, driver):
     hub = make_hub(environment=driver.environment(), machines=[CPU, {"title": "Big", "memory": "lots"}])
     hub.launch()

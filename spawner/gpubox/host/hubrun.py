@@ -117,8 +117,8 @@ def check_ports(settings: HubSettings) -> None:
     """
     if survey.port_user(settings.port) == "hub":
         raise HostProblem(
-            f"A hub runs here already: open {settings.address}, or stop it, or start this one on"
-            " another port: make run PORT=8010"
+            f"A hub runs here already: open {settings.address}, or stop it. A second one needs a port and"
+            " a state directory of its own: GPUBOX_DIR=/srv/second-hub make run PORT=8010"
         )
     if _is_alive(paths.state_dir() / "jupyterhub-proxy.pid"):
         return
