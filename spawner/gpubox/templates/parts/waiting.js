@@ -19,8 +19,9 @@ let latest = { message: detail.textContent, progress: 0 };
 
 // The hub's answer, or null where it does not answer (its proxy then says 5xx).
 async function ask(method, url) {
+  const signal = method === "GET" ? AbortSignal.timeout(silence) : null;
   try {
-    const answer = await fetch(url, { method, cache: "no-store", headers });
+    const answer = await fetch(url, { method, cache: "no-store", headers, signal });
     return answer.status >= 500 && method === "GET" ? null : answer;
   } catch {
     return null;
@@ -135,10 +136,11 @@ async function confirmReady() {
 
 // The connection is lost: the hub may be restarting. It keeps the choice, and the place in line.
 async function reconnect() {
-  if (cancelling) return;
-  show("reconnecting", "Reconnecting…", "The hub does not answer at the moment. Your place in line is kept.");
-  while (!cancelling) {
-    await pause(1000);
+  // Not said before the hub was asked: a start that fails at once leaves nothing to listen to, too.
+  for (let round = 0; !cancelling; round++) {
+    if (round === 1)
+      show("reconnecting", "Reconnecting…", "The hub does not answer at the moment. Your place in line is kept.");
+    await pause(round ? 1000 : 250);
     const server = await serverNow();
     if (server === null) continue;
     if (cancelling) return;
