@@ -108,7 +108,7 @@ def open_database(url: str, hub_id: str = "") -> sa.Engine:
                 connection.execute(hub.insert().values(id=hub_id or secrets.token_hex(8)))
     except (sa.exc.SQLAlchemyError, ImportError, OSError) as error:
         shown = sa.engine.make_url(url).render_as_string() if "://" in url else url
-        reason = str(getattr(error, "orig", None) or error).strip()
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0].rstrip(".")
         raise ValueError(
             f"The database of leases ({shown}) cannot be opened: {reason}. Check c.GPUHub.database_url."
         ) from error
