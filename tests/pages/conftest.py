@@ -12,6 +12,7 @@ from fixtures.hub import Hub
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 TESTS = Path(__file__).parents[1]
+PEOPLE = ("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hal", "ida", "joe", "kim", "leo", "mia")
 ANNOUNCEMENT = "Simulated GPUs: <b>nothing</b> here computes."
 EXTRA_CONFIG = f"""
 import sys
@@ -40,7 +41,7 @@ class PagesHub(Hub):
         super().__init__(
             directory,
             engine="process",
-            users=("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hal", "ida", "joe", "kim", "leo"),
+            users=PEOPLE,
             environment={"GATES": str(self.gates), "GPUBOX_ANNOUNCEMENT": ANNOUNCEMENT},
             extra_config=EXTRA_CONFIG,
         )

@@ -111,6 +111,17 @@ def test_restart_of_the_hub_resumes_the_start(hub, in_line):
     assert page.url.startswith(f"{hub.url}/user/ida/training/")
 
 
+def test_connection_that_breaks_is_no_lost_hub(in_line):
+    page = in_line("mia")
+    expect(headline(page)).to_have_text("2nd in line")
+
+    page.route("**/progress*", lambda route: route.abort(), times=1)
+    page.reload()
+
+    expect(headline(page)).to_have_text("2nd in line")
+    assert "Reconnecting…" not in page.evaluate("headlines")
+
+
 def test_cancel_while_the_hub_is_away_is_kept(hub, in_line):
     page = in_line("joe")
     expect(headline(page)).to_have_text("2nd in line")
