@@ -122,6 +122,20 @@ def test_connection_that_breaks_is_no_lost_hub(in_line):
     assert "Reconnecting…" not in page.evaluate("headlines")
 
 
+def test_proxy_that_does_not_know_the_hub_yet_is_no_answer(in_line):
+    page = in_line("nan")
+    expect(headline(page)).to_have_text("2nd in line")
+
+    page.route("**/progress*", lambda route: route.abort(), times=1)
+    page.route("**/hub/api/users/nan/server*", lambda route: route.fulfill(status=404, body="404"), times=2)
+    page.reload()
+
+    expect(headline(page)).to_have_text("Reconnecting…")
+    page.clock.run_for(5000)
+    expect(headline(page)).to_have_text("2nd in line")
+    assert "Your machine could not be started" not in page.evaluate("headlines")
+
+
 def test_cancel_while_the_hub_is_away_is_kept(hub, in_line):
     page = in_line("joe")
     expect(headline(page)).to_have_text("2nd in line")

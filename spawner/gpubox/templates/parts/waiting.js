@@ -17,11 +17,13 @@ let latest = { message: detail.textContent, progress: 0 };
 
 // --- the hub's side ---------------------------------------------------------------------------
 
-// The hub's answer, or null where it does not answer (its proxy then says 5xx).
+// The hub's answer, or null where it does not answer: its proxy then says 5xx or, when both have just
+// started, 404. Only what the hub itself says bears its version.
 async function ask(method, url) {
   const signal = method === "GET" ? AbortSignal.timeout(silence) : null;
   try {
     const answer = await fetch(url, { method, cache: "no-store", headers, signal });
+    if (!answer.headers.has("X-JupyterHub-Version")) return null;
     return answer.status >= 500 && method === "GET" ? null : answer;
   } catch {
     return null;
