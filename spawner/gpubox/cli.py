@@ -126,6 +126,8 @@ def gpus(arguments: argparse.Namespace) -> int:
     if found.problem:
         raise HostProblem(found.problem)
     print(_gpu_table(found))
+    for sentence in found.silent:
+        print(sentence)
     return 0
 
 

@@ -185,8 +185,8 @@ class GPUHub(SingletonConfigurable):
 
     def warn_of_inventory(self) -> None:
         """Log what the driver said, once a change of it."""
-        if self.inventory.problem:
-            self.log.warning("%s", self.inventory.problem)
+        for sentence in filter(None, (self.inventory.problem, *self.inventory.silent)):
+            self.log.warning("%s", sentence)
         found = ", ".join(f"{gpu.index}: {gpu.model}" for gpu in self.inventory.gpus)
         self.log.info("GPUs: %s", found or "none found; CPU machines work")
 
@@ -279,7 +279,7 @@ class GPUHub(SingletonConfigurable):
         """Look at the GPUs and tell the pool; a driver that does not answer changes nothing."""
         before = self.inventory
         self.inventory = await asyncio.to_thread(self._look)
-        if (before.problem, before.gpus) != (self.inventory.problem, self.inventory.gpus):
+        if before != self.inventory:
             self.warn_of_inventory()
         if self.inventory.answered:
             await self._change(self.pool.refresh, self.inventory.gpus)

@@ -25,7 +25,8 @@ def ask(hub: Program) -> Inventory:
     found: dict[str, Any] = hub("asdict(nvidia.discover())")
     cuda = found["cuda_version"]
     gpus = tuple(GPU(**gpu) for gpu in found["gpus"])
-    return Inventory(**{**found, "gpus": gpus, "cuda_version": tuple(cuda) if cuda else None})
+    known = {"gpus": gpus, "cuda_version": tuple(cuda) if cuda else None, "silent": tuple(found["silent"])}
+    return Inventory(**{**found, **known})
 
 
 @pytest.fixture
@@ -125,7 +126,9 @@ def test_a_lost_gpu_that_is_still_known_has_a_problem_and_its_neighbour_none(two
 def test_a_gpu_that_says_nothing_is_absent_and_comes_back(two_h100):
     with Program(two_h100.environment(), *BEGIN) as hub:
         two_h100.gpus[0].lose()
-        assert [gpu.uuid for gpu in ask(hub).gpus] == [two_h100.gpus[1].uuid]
+        found = ask(hub)
+        assert [gpu.uuid for gpu in found.gpus] == [two_h100.gpus[1].uuid]
+        assert found.silent == ("GPU 0 of the driver's list does not answer (GPU is lost): it is left out.",)
         two_h100.gpus[0].recover()
         assert [gpu.uuid for gpu in ask(hub).gpus] == [gpu.uuid for gpu in two_h100.gpus]
 

@@ -188,7 +188,9 @@ def check_driver(facts: Facts) -> Check | None:
 
 def check_gpus(facts: Facts) -> Check | None:
     """The GPUs found, MIG slices among them, and those with a problem."""
-    gpus = facts.inventory.gpus
+    gpus, silent = facts.inventory.gpus, facts.inventory.silent
+    if silent:
+        return Check("gpus", "warn", silent[0], "nvidia-smi and dmesg tell more; a reboot resets it")
     if not gpus:
         return Check("gpus", "ok", "none found; CPU machines work")
     counts: dict[str, int] = {}

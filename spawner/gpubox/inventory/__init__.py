@@ -41,6 +41,7 @@ class Inventory:
     cuda_version: tuple[int, int] | None = None
     problem: str = ""
     answered: bool = True
+    silent: tuple[str, ...] = ()
 
 
 @functools.lru_cache

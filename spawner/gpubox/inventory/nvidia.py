@@ -130,12 +130,14 @@ def with_problems(inventory: Inventory, problems: Mapping[str, str]) -> Inventor
 
 
 def _look() -> Inventory:
-    cards = [card for index in range(pynvml.nvmlDeviceGetCount()) if (card := _card(index))]
+    listed = [_card(index) for index in range(pynvml.nvmlDeviceGetCount())]
+    cards = [card for card in listed if isinstance(card, _Card)]
     cuda = query(pynvml.nvmlSystemGetCudaDriverVersion_v2, default=None)  # 12040 for 12.4
     return Inventory(
         gpus=tuple(gpu for card in cards for gpu in _offered(card, cards)),
         driver_version=query(pynvml.nvmlSystemGetDriverVersion, default=None),
         cuda_version=(cuda // 1000, cuda % 1000 // 10) if cuda else None,
+        silent=tuple(card for card in listed if isinstance(card, str)),
     )
 
 
@@ -154,14 +156,13 @@ def _close() -> None:
 # --- cards ---------------------------------------------------------------------------------------
 
 
-def _card(index: int) -> _Card | None:
-    """The card at a place in the driver's order; None where it does not even say who it is."""
+def _card(index: int) -> _Card | str:
+    """The card at a place in the driver's order; a sentence where it does not even say who it is."""
     try:
         handle = pynvml.nvmlDeviceGetHandleByIndex(index)
         uuid = pynvml.nvmlDeviceGetUUID(handle)
     except pynvml.NVMLError as error:
-        log.warning("GPU %d of the driver's list does not answer (%s): it is left out.", index, error)
-        return None
+        return f"GPU {index} of the driver's list does not answer ({error}): it is left out."
     gpu = GPU(uuid=uuid, model="NVIDIA GPU", index=index)
     try:
         gpu = replace(gpu, model=query(pynvml.nvmlDeviceGetName, handle, default=gpu.model))
