@@ -116,6 +116,19 @@ class GPUSpawner(StockSpawner):
         return self._lease
 
     @property
+    def trouble(self) -> str:
+        """A sentence for the holder where a GPU of the running server is lost; else empty."""
+        found = self.gpuhub.inventory
+        if self._lease is None or not found.answered:
+            return ""
+        problems = {gpu.uuid: gpu.problem for gpu in found.gpus}
+        for uuid in self._lease.gpus:
+            problem = problems.get(uuid, "The driver no longer lists it.")
+            if problem:
+                return f"A GPU of this machine is lost: {problem} Save your work, then stop the machine."
+        return ""
+
+    @property
     def is_settling(self) -> bool:
         """Whether a cancelled start is still being undone."""
         return self._undoing is not None and not self._undoing.done()
