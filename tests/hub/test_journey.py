@@ -161,6 +161,9 @@ def test_three_users_at_once(hub, log_in):
 
     (third,) = pages.keys() - held.keys()
     expect(headline(pages[third])).to_have_text("1st in line")
+    at_home = pages[third].context.new_page()
+    at_home.goto(f"{hub.url}/hub/home")
+    expect(at_home.get_by_text("In line", exact=True)).to_be_visible()
     home = pages[first]
     home.goto(f"{hub.url}/hub/home")
     home.get_by_role("button", name="Stop").click()
@@ -256,3 +259,20 @@ def test_a_name_with_quotes_and_markup_is_only_text(hub, log_in):
     page.get_by_role("button", name="Cancel").click()
     expect(headline(page)).to_have_text("Cancelled")
     shows_the_name(2)
+
+
+def test_who_holds_a_gpu_that_is_lost_is_told(hub, driver, log_in):
+    page = log_in("alice")
+    choose(page, "1x H100")
+    page.get_by_role("button", name="Start").click()
+    in_the_lab(page)
+    (uuid,) = hub.gpus_held()["alice"]
+    page.goto(f"{hub.url}/hub/home")
+    expect(page.get_by_role("alert")).to_have_count(0)
+
+    next(gpu for gpu in driver.gpus if gpu.uuid == uuid).lose()
+
+    hub.until(lambda: ") is lost:" in hub.log.read_text(), "the hub knows of it")
+    page.reload()
+    expect(page.get_by_role("alert")).to_contain_text("A GPU of this machine is lost")
+    assert hub.gpus_held()["alice"] == [uuid]
