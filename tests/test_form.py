@@ -199,3 +199,15 @@ def test_trouble_with_some_of_the_gpus_is_noted_and_closes_nothing():
     card = cards_by_title(quarter=some)["Quarter"]
 
     assert (card.disabled_reason, card.notice) == ("", some.problem)
+
+
+def test_what_is_in_the_image_is_said_once_where_it_is_the_same_everywhere():
+    one, other = replace(CPU, contents="PyTorch 2.6"), replace(H100, contents="PyTorch 2.6")
+    assert form(one, other).text.count("On every machine: PyTorch 2.6") == 1
+    shown = form(one, replace(other, contents="PyTorch 2.15, CUDA 13.2")).text
+    assert "PyTorch 2.6" in shown and "PyTorch 2.15, CUDA 13.2" in shown
+    assert not any("On every machine" in words for words in shown)
+
+
+def test_images_that_do_not_say_what_is_in_them_leave_no_trace():
+    assert not any("On every machine" in words for words in form(CPU, H100).text)

@@ -7,7 +7,7 @@ how a card looks is in ``templates/parts``.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -47,7 +47,8 @@ class Card:
 
     ``free``, ``in_use`` and ``total`` count machines of this type, ``waiting`` the people in line
     for one. ``disabled_reason`` is empty for a type that the user may start. ``notice`` is a
-    sentence about its GPUs that the user should know before waiting for one.
+    sentence about its GPUs that the user should know before waiting for one. ``contents`` says what
+    is in its image: ``PyTorch 2.6, JAX 0.7``.
     """
 
     name: str
@@ -62,7 +63,7 @@ class Card:
     disabled_reason: str = ""
     notice: str = ""
     time_limit_seconds: int | None = None
-    image: str | None = None
+    contents: str = ""
     has_gpu: bool = True
 
     @property
@@ -93,13 +94,27 @@ def cards(
     availability: Mapping[str, Figures],
     groups: Iterable[str],
     gpus: Sequence[GPU] = (),
+    contents: Mapping[str, str] | None = None,
 ) -> tuple[Card, ...]:
     """The cards of all machine types, for a member of ``groups``.
 
-    ``availability`` is by the machine type's name; ``gpus``, where given, tell the memory.
+    ``availability`` and ``contents`` (what is in the image) are by the machine type's name;
+    ``gpus``, where given, tell the memory.
     """
     member_of = frozenset(groups)
-    return tuple(_card(machine, availability[machine.name], member_of, gpus) for machine in machines)
+    return tuple(
+        replace(
+            _card(machine, availability[machine.name], member_of, gpus),
+            contents=(contents or {}).get(machine.name, ""),
+        )
+        for machine in machines
+    )
+
+
+def common_contents(cards: Sequence[Card]) -> str:
+    """What is in the image of every machine, where that is the same for all; else empty."""
+    different = {card.contents for card in cards}
+    return different.pop() if len(different) == 1 else ""
 
 
 def render_options_form(cards: Sequence[Card], *, images: Sequence[str], currency: str, selected: str) -> str:
@@ -112,6 +127,7 @@ def render_options_form(cards: Sequence[Card], *, images: Sequence[str], currenc
         cards=cards,
         images=images,
         checked=_first_choice(cards, selected),
+        common_contents=common_contents(cards),
         price=lambda card: price_words(card.price_per_hour, currency),
     )
 
@@ -148,7 +164,6 @@ def _card(machine: MachineType, figures: Figures, groups: frozenset[str], gpus: 
         disabled_reason=_disabled_reason(machine, figures, groups),
         notice=figures.problem,
         time_limit_seconds=machine.time_limit_seconds,
-        image=machine.image,
         has_gpu=machine.count > 0,
     )
 

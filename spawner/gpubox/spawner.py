@@ -146,7 +146,12 @@ class GPUSpawner(StockSpawner):
         """The machine types with live figures, as this user may see them."""
         hub = self.gpuhub
         available = {machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines}
-        return cards(hub.machines, available, self._group_names(), hub.inventory.gpus)
+        contents = {machine.name: await self.image_contents(machine) for machine in hub.machines}
+        return cards(hub.machines, available, self._group_names(), hub.inventory.gpus, contents)
+
+    async def image_contents(self, machine: MachineType) -> str:
+        """What is in the image of the machine type, in words; empty where the engine cannot tell."""
+        return ""
 
     def _group_names(self) -> list[str]:
         return [group.name for group in self.user.groups]

@@ -20,6 +20,8 @@ LABEL_SERVER = "gpubox.server"
 LABEL_LEASE = "gpubox.lease"
 LABEL_MACHINE = "gpubox.machine"
 LABEL_GPUS = "gpubox.gpus"
+# Of the image, made when it is built.
+LABEL_CONTENTS = "gpubox.image.contents"
 
 _CPU_PERIOD_MICROSECONDS = 100_000
 

@@ -131,6 +131,15 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         allowed = self._get_allowed_images()
         return list(allowed) if isinstance(allowed, dict) and len(allowed) > 1 else []
 
+    async def image_contents(self, machine: MachineType) -> str:
+        """What the image's label says is in it."""
+        try:
+            image = await self.docker("inspect_image", machine.image or self._base_image or self.image)
+        except _ENGINE_ERRORS:  # the form is no place for it: the start says what is wrong
+            return ""
+        labels = image["Config"].get("Labels") or {}
+        return str(labels.get(container.LABEL_CONTENTS, ""))
+
     async def check_can_run(self, machine: MachineType) -> None:
         """See to it that the image is there, before anyone waits in line for a GPU."""
         if self._base_image is None:
