@@ -119,14 +119,21 @@ class PoolStory(RuleBasedStateMachine):
             assert uuid not in self.absent | self.drained and not self.gpus[uuid].problem
         self.nobody_due_was_overtaken_by(lease)
 
-    def nobody_due_was_overtaken_by(self, lease):
-        for ticket in self.pool.waiting():
-            is_due = self.now - ticket.requested_at >= PATIENCE
-            if not is_due or ticket.id in self.away or ticket.requested_at >= lease.requested_at:
-                continue
+    def first_due(self):
+        """Who has waited longest of those who must not be overtaken any more and can be served at all."""
+        for ticket in sorted(self.pool.waiting(), key=lambda one: (one.requested_at, one.id)):
             kind = KINDS[ticket.machine]
-            cards = list(self.cards_in_service(kind, also_of=lease.id))
-            assert place(kind, cards) is None, f"{lease} overtook {ticket}, who could have had it"
+            is_due = self.now - ticket.requested_at >= PATIENCE and ticket.id not in self.away
+            if is_due and len(list(self.cards_in_service(kind))) >= kind.count:
+                return ticket
+        return None
+
+    def nobody_due_was_overtaken_by(self, lease):
+        first = self.first_due()
+        if first is None or first.requested_at >= lease.requested_at:
+            return
+        cards = list(self.cards_in_service(KINDS[first.machine], also_of=lease.id))
+        assert place(KINDS[first.machine], cards) is None, f"{lease} overtook {first}, who could have had it"
 
     # --- what people do --------------------------------------------------------------------------
 
@@ -243,12 +250,11 @@ class PoolStory(RuleBasedStateMachine):
 
     @invariant()
     def nothing_idles_that_somebody_may_have(self):
+        first = self.first_due()
         present = [lease for lease in self.pool.waiting() if lease.id not in self.away]
-        due = [lease for lease in present if self.now - lease.requested_at >= PATIENCE]
-        first_due = min(due, key=lambda lease: (lease.requested_at, lease.id), default=None)
-        for lease in [first_due] if first_due else present:
+        # Others may have to wait for what is kept for the first.
+        for lease in [first] if first else present:
             kind = KINDS[lease.machine]
-            # Between a passing of time and the next event, a ticket may have become due.
             assert place(kind, list(self.cards_in_service(kind))) is None, f"{lease} could be served"
 
     @invariant()

@@ -35,6 +35,7 @@ class Fleet:
         self.cards: dict[str, Card] = {}
         self._machines = machines
         self._matches: dict[MachineType, list[Card]] = {}
+        self._in_service: dict[MachineType, int] = {}
         self._with_room: dict[str, Card] = {}
 
     # --- which GPUs there are --------------------------------------------------------------------
@@ -56,7 +57,7 @@ class Fleet:
         """Know of one more GPU."""
         card = Card(gpu, self._division(gpu), drain_reason)
         self.cards[gpu.uuid] = self._with_room[gpu.uuid] = card
-        self._matches.clear()
+        self._forget()
         if gpu.problem:
             log.warning("GPU %s (%s) is lost: %s", gpu.uuid, gpu.model, gpu.problem)
 
@@ -73,8 +74,17 @@ class Fleet:
         elif gpu.problem and not card.gpu.problem:
             log.warning("GPU %s (%s) is lost: %s", gpu.uuid, gpu.model, gpu.problem)
         card.gpu = gpu
-        self._matches.clear()
+        self._forget()
         return came_back
+
+    def set_drain(self, uuid: str, reason: str | None) -> None:
+        """Take that an admin drained the GPU, or with None that it serves again."""
+        self.cards[uuid].drain_reason = reason
+        self._forget()
+
+    def _forget(self) -> None:
+        self._matches.clear()
+        self._in_service.clear()
 
     def states(self) -> dict[str, GPUState]:
         """The state of every GPU, by UUID."""
@@ -88,7 +98,13 @@ class Fleet:
             self._matches[machine] = _in_order(machine, self.cards.values())
         return self._matches[machine]
 
-    def serving(self, machine: MachineType) -> list[Card]:
+    def in_service(self, machine: MachineType) -> int:
+        """How many of them may be handed out at all."""
+        if machine not in self._in_service:
+            self._in_service[machine] = sum(card.in_service for card in self.matching(machine))
+        return self._in_service[machine]
+
+    def with_room(self, machine: MachineType) -> list[Card]:
         """Those of them that may be handed out and have room."""
         # Where nearly all are taken, as with a line, the few with room are looked through instead.
         is_full = len(self._with_room) * 4 < len(self.cards)

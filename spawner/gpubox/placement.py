@@ -77,16 +77,13 @@ def place(machine: MachineType, cards: Sequence[Card]) -> Placement | None:
     return {card.gpu.uuid: tuple(range(card.slots)) for card in chosen}
 
 
-def keep_for(machine: MachineType, cards: Sequence[Card]) -> set[str]:
+def keep_for(machine: MachineType, with_room: Sequence[Card]) -> set[str]:
     """GPUs to keep for a machine that cannot be placed yet but must not be overtaken any more.
 
-    As many as it needs: those that are nearest to being free. Nothing where so many are not in
-    service: it must not hold up the others for what cannot be.
+    Of those that have room, as many as it needs: the ones that are nearest to being free.
     """
-    if len(cards) < machine.count:
-        return set()
     nearest = heapq.nsmallest(
-        machine.count, cards, key=lambda card: (len(card.holders) / card.slots, card.gpu.index)
+        machine.count, with_room, key=lambda card: (len(card.holders) / card.slots, card.gpu.index)
     )
     return {card.gpu.uuid for card in nearest}
 

@@ -22,7 +22,7 @@ from .ledger import Lease, Ledger
 from .line import FairShare, Line, Ticket
 from .machines import MachineType
 from .outlook import Availability, Outlook, Place, availability
-from .placement import Placement, fits, keep_for, place
+from .placement import Card, Placement, fits, keep_for, place
 from .refusal import PoolRefusal, refuse_over_quota, refuse_what_cannot_be, shortage
 
 log = logging.getLogger(__name__)
@@ -114,9 +114,10 @@ class GPUPool:
         return self._serve()
 
     def _set_drain(self, uuid: str, reason: str | None) -> None:
-        card = self._fleet.cards[uuid]
+        if uuid not in self._fleet.cards:
+            raise KeyError(uuid)
         self._ledger.set_drain(uuid, reason)
-        card.drain_reason = reason
+        self._fleet.set_drain(uuid, reason)
         self._version += 1
 
     def gpu_states(self) -> dict[str, GPUState]:
@@ -252,7 +253,7 @@ class GPUPool:
         machine = self._kinds[lease.machine]
         cards = self._fleet.matching(machine)
         blocked = ""
-        if sum(card.in_service for card in cards) < machine.count:
+        if self._fleet.in_service(machine) < machine.count:
             blocked = shortage(machine, cards)
         return self._outlook(machine).place(lease, self.clock(), blocked)
 
@@ -331,24 +332,24 @@ class GPUPool:
         heapq.heapify(heads)
         while heads:
             _, ticket_id, name = heapq.heappop(heads)
+            kind = self._kinds[name]
             lease = self._try(self._open[ticket_id], kept)
-            if lease is None:
-                kind = self._kinds[name]
-                cards = self._fleet.matching(kind)
-                kept |= keep_for(kind, [c for c in cards if c.in_service and c.gpu.uuid not in kept])
-            else:
+            if lease is not None:
                 granted.append(lease)
                 for head in overdue(name):
                     heapq.heappush(heads, head)
+            elif self._fleet.in_service(kind) >= kind.count:
+                kept |= keep_for(kind, self._left(kind, kept))
         return kept
+
+    def _left(self, kind: MachineType, kept: set[str]) -> list[Card]:
+        """Cards with room for machines of the type that are not kept for others."""
+        return [card for card in self._fleet.with_room(kind) if card.gpu.uuid not in kept]
 
     def _try(self, ticket: Lease, kept: set[str]) -> Lease | None:
         """Grant a ticket GPUs that are not kept for others; None where they do not suffice."""
         kind = self._kinds[ticket.machine]
-        if kind.count == 0:
-            return self._grant(ticket, {})
-        cards = [card for card in self._fleet.serving(kind) if card.gpu.uuid not in kept]
-        placement = place(kind, cards)
+        placement = place(kind, self._left(kind, kept)) if kind.count else {}
         return None if placement is None else self._grant(ticket, placement)
 
     # --- the ledger first, then memory -----------------------------------------------------------

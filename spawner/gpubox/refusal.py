@@ -36,7 +36,7 @@ def shortage(machine: MachineType, cards: Sequence[Card]) -> str:
 def refuse_what_cannot_be(machine: MachineType, fleet: Fleet) -> None:
     """Raise PoolRefusal where the GPUs that there are can never make such a machine."""
     cards = fleet.matching(machine)
-    if machine.count == 0 or sum(card.in_service for card in cards) >= machine.count:
+    if machine.count == 0 or fleet.in_service(machine) >= machine.count:
         return
     if not cards:
         kinds = sorted({card.gpu.model for card in fleet.cards.values()})
