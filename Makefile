@@ -74,6 +74,7 @@ help: ## say what can be made
 # --- .venv, in steps that each run again when what they come from has changed ---------------------
 
 .venv/.python: images/locks/uv.lock
+	@command -v $(PYTHON) >/dev/null || { $(call debian,python3-venv); }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { $(SAY) python "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call debian,python3-venv); }
