@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.engine == "docker":
         _prepare_docker()
     else:
-        say("engine")("local processes: users share this machine's files and network")
+        _prepare_processes()
     _tell_gpus()
     is_first_run = not admin.password_file().exists()
     settings = hubrun.read_config(config)
@@ -129,6 +129,17 @@ def gpus(arguments: argparse.Namespace) -> int:
     for sentence in found.silent:
         print(sentence)
     return 0
+
+
+def _prepare_processes() -> None:
+    from .host import survey
+
+    if closed := survey.closed_to_users():
+        raise HostProblem(
+            f"Servers run as their users' accounts, and {closed} is closed to them: move gpubox out of"
+            " there, such as to /opt/gpubox, and run it from there."
+        )
+    say("engine")("local processes: users share this machine's files and network")
 
 
 def _tell_gpus() -> None:

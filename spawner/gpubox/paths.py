@@ -1,9 +1,11 @@
-"""Where gpubox keeps what outlives it: the state directory."""
+"""Where gpubox keeps what outlives it, and who may pass on the way to a file."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import stat
+from collections.abc import Collection
 from pathlib import Path
 
 
@@ -33,6 +35,25 @@ def hub_id() -> str:
     except FileExistsError:
         pass
     return file.read_text().strip()
+
+
+def closed_to(program: str | Path, uid: int | None, groups: Collection[int] = ()) -> Path | None:
+    """The first directory or file on the way that an account may not pass or run; None if it may.
+
+    ``uid`` None is any account that owns nothing on the way.
+    """
+    path = Path(program).resolve()
+    if uid == 0:
+        return None
+    for part in (*reversed(path.parents), path):
+        status = part.stat()
+        if status.st_uid == uid:
+            allowed = stat.S_IXUSR
+        else:
+            allowed = stat.S_IXGRP if status.st_gid in groups else stat.S_IXOTH
+        if not status.st_mode & allowed:
+            return part
+    return None
 
 
 def _chosen() -> Path:

@@ -92,6 +92,7 @@ def test_a_machine_without_gpus_can_work():
         ("ports", {"ports": {8000: ("web", "other")}}, "8000 (web)", "ss -ltnp"),
         ("proxy", {"proxy_program": ""}, "not installed", "npm install"),
         ("server", {"engine_kind": "process", "server_program": ""}, "JupyterLab", "gpubox[process]"),
+        ("server", {"engine_kind": "process", "closed": "/root"}, "/root is closed", "/opt/gpubox"),
     ],
 )
 def test_what_stops_the_main_job_fails_with_a_remedy(name, changes, words, remedy):

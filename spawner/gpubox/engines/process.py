@@ -11,7 +11,6 @@ import os
 import pwd
 import re
 import shutil
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ import psutil
 from jupyterhub.spawner import LocalProcessSpawner
 from traitlets import Bool, Unicode, default
 
+from .. import paths
 from ..machines import MachineType
 from ..spawner import GPUSpawner, refusal
 from . import Box, EngineError
@@ -144,19 +144,8 @@ class ProcessGPUSpawner(GPUSpawner, LocalProcessSpawner):
 
 
 def _closed_to(account: str, program: str) -> Path | None:
-    """The first directory or file on the way that the account may not pass or run; None if it may."""
-    path = Path(program).resolve()
     entry = pwd.getpwnam(account)
-    groups = os.getgrouplist(account, entry.pw_gid)
-    for part in (*reversed(path.parents), path):
-        status = part.stat()
-        if status.st_uid == entry.pw_uid:
-            allowed = stat.S_IXUSR
-        else:
-            allowed = stat.S_IXGRP if status.st_gid in groups else stat.S_IXOTH
-        if entry.pw_uid != 0 and not status.st_mode & allowed:
-            return part
-    return None
+    return paths.closed_to(program, entry.pw_uid, os.getgrouplist(account, entry.pw_gid))
 
 
 def _find_processes(hub_id: str) -> list[Box]:

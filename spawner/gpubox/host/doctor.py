@@ -56,6 +56,8 @@ class Facts:
     ports: dict[int, tuple[str, PortUser]] = field(default_factory=dict)
     proxy_program: str = ""
     server_program: str = ""
+    # For servers that are processes: what on the way to the program their accounts may not pass.
+    closed: str = ""
 
 
 def examine(facts: Facts) -> list[Check]:
@@ -270,6 +272,13 @@ def check_programs(facts: Facts) -> Check | None:
         )
     if facts.engine_kind == "process" and not facts.server_program:
         return Check("server", "fail", "JupyterLab is not installed here.", "pip install gpubox[process]")
+    if facts.closed:
+        return Check(
+            "server",
+            "fail",
+            f"Servers run as their users' accounts, and {facts.closed} is closed to them.",
+            "move gpubox out of there, such as to /opt/gpubox, and run it from there",
+        )
     return Check("proxy", "ok", "configurable-http-proxy is installed")
 
 

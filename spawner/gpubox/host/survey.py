@@ -15,6 +15,7 @@ from pathlib import Path
 
 import docker
 
+from .. import paths
 from ..inventory import nvidia
 from . import engine, image
 from .doctor import Facts, PortUser
@@ -37,6 +38,7 @@ def look(engine_kind: str, ports: Mapping[int, str]) -> Facts:
         ports={port: (use, users[port]) for port, use in ports.items()},
         proxy_program=program("configurable-http-proxy"),
         server_program=program("jupyter-lab"),
+        closed=closed_to_users() if engine_kind == "process" else "",
     )
     return facts if engine_kind != "docker" else _with_engine(facts, name)
 
@@ -62,6 +64,18 @@ def program(name: str) -> str:
     """Where a program is, in this Python's own folder before others; empty where it is not."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
     return shutil.which(name, path=path) or ""
+
+
+def closed_to_users() -> str:
+    """What on the way to this Python the accounts of users may not pass; empty where they may.
+
+    A hub that is not root's starts servers as its own account alone, which may.
+    """
+    if os.geteuid() != 0:
+        return ""
+    # Both where the interpreter is and where the link to it in the virtual environment is.
+    closed = paths.closed_to(sys.executable, None) or paths.closed_to(Path(sys.prefix) / "bin", None)
+    return str(closed or "")
 
 
 def _may_use_socket() -> bool | None:
