@@ -29,6 +29,12 @@ def host_config(stock=None, spec=SPEC, attachment="cdi"):
     return arguments["host_config"]
 
 
+def test_libraries_are_told_how_many_cpus_there_are_for_them():
+    assert container.thread_hints(SPEC) == {"OMP_NUM_THREADS": "2"}
+    assert container.thread_hints(replace(SPEC, cpus=0.5)) == {"OMP_NUM_THREADS": "1"}
+    assert container.thread_hints(replace(SPEC, cpus=None)) == {}
+
+
 def test_limits_come_from_the_machine_type():
     config = host_config({"Memory": 1, "ShmSize": 1})
     assert config["Memory"] == 1024 * 2**20

@@ -106,6 +106,11 @@ def environment(spec: BoxSpec) -> dict[str, str]:
     }
 
 
+def thread_hints(spec: BoxSpec) -> dict[str, str]:
+    """What tells numerical libraries the limit of CPUs: they would start a thread for each of the host's."""
+    return {} if spec.cpus is None else {"OMP_NUM_THREADS": str(max(1, int(spec.cpus)))}
+
+
 def labels(spec: BoxSpec) -> dict[str, str]:
     """Labels by which a container is found again, whatever happens to the hub."""
     return {

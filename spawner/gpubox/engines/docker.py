@@ -124,7 +124,8 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
 
     def get_env(self) -> dict[str, str]:
         """The stock environment, and what tells the box its machine."""
-        return {**super().get_env(), **container.environment(self.box_spec)}
+        spec = self.box_spec
+        return {**container.thread_hints(spec), **super().get_env(), **container.environment(spec)}
 
     def image_choices(self) -> list[str]:
         """DockerSpawner's allowed_images, where the admin offers a choice."""
