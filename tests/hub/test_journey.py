@@ -115,12 +115,13 @@ def press_start_at_once(pages):
 def test_log_in_pick_work_and_stop(hub, log_in):
     page = log_in("alice")
     expect(card(page, "1x H100")).to_contain_text("2 of 2 free")
+    expect(page.get_by_text("On every machine: PyTorch")).to_be_visible()
     choose(page, "1x H100")
     page.get_by_role("button", name="Start").click()
     in_the_lab(page)
 
     page.locator(".jp-LauncherCard[data-category=Notebook]").click()
-    expect(page.get_by_text("Python 3 (ipykernel) | Idle")).to_be_visible()
+    expect(page.get_by_text("Python (ML) | Idle")).to_be_visible()
     page.locator(".jp-Notebook .cm-content").click()
     page.keyboard.type(LIST_GPUS)
     page.keyboard.press("Shift+Enter")
