@@ -21,7 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="print the names of the rows, and run none")
     parser.add_argument(
-        "--timeout", type=float, default=90, metavar="SECONDS", help="stop a step after so long (default: 90)"
+        "--timeout",
+        type=float,
+        default=180,
+        metavar="SECONDS",
+        help="stop a step after so long (default: 180)",
     )
     parser.add_argument(
         "--at-once",

@@ -109,5 +109,13 @@ def chosen(words: Sequence[str], rows: Sequence[Row]) -> list[Row]:
 
 def is_installed(distribution: str) -> bool:
     """Whether one of the image's Python environments, or this one, has a distribution."""
-    environments = [str(folder) for folder in Path("/opt").glob("*/lib/python3*/site-packages")]
-    return any(importlib.metadata.distributions(name=distribution, path=[*environments, *sys.path]))
+    return bool(version((distribution,)))
+
+
+def version(distributions: Sequence[str]) -> str:
+    """The version of the first of these that is installed, told without importing what may not import."""
+    path = [*sys.path, *map(str, Path("/opt").glob("*/lib/python3*/site-packages"))]
+    for name in distributions:
+        for found in importlib.metadata.distributions(name=name, path=path):
+            return found.version
+    return ""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import failure
-from .rows import Row
+from .rows import Row, version
 
 PROOF = Path(__file__).resolve().parent.parent
 # What every step runs with: nothing asks a network, opens a window or leaves files in the user's home.
@@ -87,6 +87,7 @@ def run_one(row: Row, timeout: float, started: Callable[[Row], None]) -> Result:
     if not model["ok"] and not model.get("sentence"):
         sentence = failure.of_timeout(timeout) if status is None else failure.of_exit(status, told)
         model["sentence"] = sentence
+    model.setdefault("version", version(row.distributions))
     output = "" if model["ok"] else told[-4000:]
     return Result(row.name, seconds=time.monotonic() - begin, output=output, **model)
 

@@ -7,7 +7,6 @@ crash or a hang is left to the runner.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import sys
@@ -39,7 +38,7 @@ def run(row: Row, machine: gpu.Machine) -> dict[str, object]:
     # A library may call sys.exit or raise what is no Exception (PyO3's panics): it is a row all the same.
     except BaseException as error:
         traceback.print_exc()
-        return {"ok": False, "version": installed(row), "sentence": failure.of_exception(error, row.name)}
+        return {"ok": False, "sentence": failure.of_exception(error, row.name)}
     report = {"ok": True, "version": seen.version, "device": seen.device, "note": seen.note, "sentence": ""}
     if seen.build and (fault := gpu.fault(machine, seen.build)):
         if seen.build.cuda:
@@ -47,16 +46,6 @@ def run(row: Row, machine: gpu.Machine) -> dict[str, object]:
         else:  # the CPU is what it was built for
             report |= {"note": f"{seen.note}; {fault}".removeprefix("; ")}
     return report
-
-
-def installed(row: Row) -> str:
-    """The version that is installed, told without importing what may not import."""
-    for distribution in row.distributions:
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return ""
 
 
 def main(name: str, file: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from typing import Any
 
@@ -50,14 +51,16 @@ def xgboost() -> Seen:
 
     told = xgb.build_info()
     cuda = tuple(told["CUDA_VERSION"][:2]) if told.get("USE_CUDA") else None
-    sees = cuda is not None and bool(gpu.look().cards)
-    device = "cuda" if sees else "cpu"
+    device = "cuda" if cuda and gpu.look().has_gpu else "cpu"
     points, which = _two_moons()
     data, losses = xgb.DMatrix(points, which), {}
     settings = {"objective": "binary:logistic", "device": device, "max_depth": 3, "nthread": 2}
-    xgb.train(settings, data, 15, evals=[(data, "train")], evals_result=losses, verbose_eval=False)
+    trees = xgb.train(settings, data, 15, evals=[(data, "train")], evals_result=losses, verbose_eval=False)
     must_fall(losses["train"]["logloss"])
-    return Seen(xgb.__version__, device, build=gpu.Build("XGBoost", sees=int(sees), cuda=cuda))
+    # With no GPU that it can use, XGBoost goes on with the CPU and tells it here alone.
+    used = json.loads(trees.save_config())["learner"]["generic_param"]["device"]
+    build = gpu.Build("XGBoost", sees=int(used.startswith("cuda")), cuda=cuda)
+    return Seen(xgb.__version__, used, build=build)
 
 
 def lightgbm() -> Seen:

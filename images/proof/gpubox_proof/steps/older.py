@@ -62,6 +62,7 @@ def caffe() -> Seen:
         for index, (picture, kind) in enumerate(zip((pictures * 255).astype("uint8"), kinds, strict=True)):
             datum = caffe.io.array_to_datum(picture, int(kind))
             writing.put(f"{index:08}".encode(), datum.SerializeToString())
+    must_equal(caffe.io.datum_to_array(datum), picture, "The picture in Caffe's Datum")
     caffe.set_mode_cpu()
     solver, losses = caffe.SGDSolver("solver.prototxt"), []
     for _ in range(60):
