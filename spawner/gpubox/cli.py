@@ -218,7 +218,8 @@ class _ImageToBuild(argparse.Action):
     ) -> None:
         from .host.image import TARGETS
 
-        words = [str(value) for value in values or ()]
+        # With no word at all argparse hands on the default.
+        words = [values] if isinstance(values, str) else [str(value) for value in values or ()]
         match words[1:] if words[:1] == ["build"] else words:
             case []:
                 target = "cpu"

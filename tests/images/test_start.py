@@ -78,8 +78,9 @@ def test_a_umask_can_be_set(image: str) -> None:
 
 def test_a_uid_that_the_image_does_not_know_works_in_a_home_of_its_own(image: str) -> None:
     options = ("--user=5000:100", "--tmpfs=/home/jovyan:uid=5000,mode=700")
-    command = "cd ~ && echo $HOME && python -c 'import numpy; print(numpy.ones(3).sum())'"
-    assert said(image, "sh", "-c", command, options=options).split() == ["/home/jovyan", "3.0"]
+    count = "import getpass, torch; print(getpass.getuser(), torch.ones(3).sum().item())"
+    command = f"cd ~ && echo $HOME && python -c '{count}'"
+    assert said(image, "sh", "-c", command, options=options).split() == ["/home/jovyan", "jovyan", "3.0"]
 
 
 # --- as root, with the options of docker-stacks ------------------------------------------------------
