@@ -193,3 +193,8 @@ def test_a_shell_completes_and_knows_locales_and_time_zones(image: str) -> None:
     sort = "printf 'z\\nä\\na\\n' | LC_ALL=de_DE.UTF-8 sort | tr -d '\\n'"
     assert said(image, "sh", "-c", sort) == "aäz"
     assert said(image, "date", "+%Z", options=("--env=TZ=Asia/Tokyo",)) == "JST"
+
+
+def test_a_new_home_leads_to_the_tutorials_which_stay_as_they_are(image: str) -> None:
+    assert "01-first-gpu-notebook.ipynb" in said(image, "ls", "/home/jovyan/tutorials/")
+    assert run(image, "touch", "/home/jovyan/tutorials/mine").returncode != 0
