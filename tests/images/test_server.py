@@ -186,7 +186,8 @@ def test_changes_of_notebooks_are_shown_as_ever(image: str) -> None:
         image,
         "import nbformat",
         "from jupyterlab_git_core import git",
-        "old, new = nbformat.v4.new_notebook(), nbformat.v4.new_notebook(cells=[nbformat.v4.new_raw_cell('x')])",
+        "old, cell = nbformat.v4.new_notebook(), nbformat.v4.new_raw_cell('x')",
+        "new = nbformat.v4.new_notebook(cells=[cell])",
         "print([change['op'] for change in git.diff_notebooks(old, new)])",
     )
     assert told == "['patch']"
