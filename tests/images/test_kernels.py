@@ -137,3 +137,8 @@ def test_pip_refuses_what_would_lie_unused_behind_a_framework_of_the_image(
         " && /tmp/own/bin/python -c 'import numpy; print(numpy.__file__)'"
     )
     assert in_box(image, "sh", "-c", own, options=options).startswith("/tmp/own/")
+
+
+def test_every_package_has_what_it_asks_for(image: str) -> None:
+    """Else pip refuses whatever depends on one that has not."""
+    assert in_box(image, "pip", "check") == "No broken requirements found."
