@@ -48,10 +48,11 @@ def main() -> None:
 def import_server() -> Callable[[], None]:
     """Import JupyterHub's single-user server and return its main function."""
     serve: Callable[[], None] = importlib.import_module("jupyterhub.singleuser").main
-    # The server imports its extensions once it runs. JupyterLab, if it is there, is imported here
-    # already, because it imports some of what has a stand-in.
-    with suppress(ModuleNotFoundError):
-        importlib.import_module("jupyterlab.labapp")
+    # The server imports its extensions once it runs. Those that import what has a stand-in are imported
+    # here already, if they are there.
+    for extension in ("jupyterlab.labapp", "jupyterlab_git"):
+        with suppress(ModuleNotFoundError):
+            importlib.import_module(extension)
     return serve
 
 
@@ -74,6 +75,12 @@ def never_used() -> list[StandIn]:
         # JupyterLab's extension manager, to ask the package index once someone opens its panel: 0.05 s.
         StandIn("requests"),
         StandIn("httpx", __version__=_version("httpx"), AsyncClient=_http_client),
+        # jupyterlab-git, to show what changed in a notebook: 0.02 s.
+        StandIn(
+            "nbdime",
+            diff_notebooks=Later("nbdime", "diff_notebooks"),
+            merge_notebooks=Later("nbdime", "merge_notebooks"),
+        ),
     ]
 
 

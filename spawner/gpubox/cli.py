@@ -103,6 +103,8 @@ def _tell_image(found: object) -> None:
     age = found.age_days(datetime.now(UTC))
     built = "today" if age == 0 else f"{age} day{'s' if age > 1 else ''} ago"
     say("image")(f"{found.name}, {found.size_bytes / 1e9:.1f} GB, built {built}")
+    if found.contents:
+        say("image")(found.contents)
 
 
 def doctor(arguments: argparse.Namespace) -> int:
@@ -197,7 +199,14 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("image", help="build the image that servers run")
     command.set_defaults(command=build)
-    command.add_argument("target", nargs="?", default="cpu", choices=("cpu",), help="which one (cpu)")
+    command.add_argument(
+        "target",
+        nargs="*",
+        action=_ImageToBuild,
+        default="cpu",
+        metavar="[build] [cpu|cuda|cuda12]",
+        help="for the CPU (default), for NVIDIA GPUs, or for older ones and drivers 525 to 579",
+    )
     return parser
 
 
@@ -208,6 +217,30 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         default=os.environ.get("ENGINE") or "docker",
         help="docker: a container each (default); process: a local process each",
     )
+
+
+class _ImageToBuild(argparse.Action):
+    """The target of `gpubox image cuda`, which is `gpubox image build cuda` too."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,
+    ) -> None:
+        from .host.image import TARGETS
+
+        # With no word at all argparse hands on the default.
+        words = [values] if isinstance(values, str) else [str(value) for value in values or ()]
+        match words[1:] if words[:1] == ["build"] else words:
+            case []:
+                target = "cpu"
+            case [target] if target in TARGETS:
+                pass
+            case other:
+                parser.error(f"there is no image {' '.join(other)!r}; there are: {', '.join(TARGETS)}")
+        setattr(namespace, self.dest, target)
 
 
 def _port(text: str) -> int:

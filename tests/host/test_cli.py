@@ -57,12 +57,20 @@ def test_doctor_sees_the_engine_and_the_image(docker_client, image):
     assert any(line.startswith("ok    image") and image in line for line in lines)
 
 
+def test_an_image_that_there_is_none_of_is_answered_with_those_there_are():
+    for words in (("image", "windows"), ("image", "build", "cpu", "cuda")):
+        done = gpubox(*words)
+        assert done.returncode == 2
+        assert "there are: cpu, cuda, cuda12" in done.stderr
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
         ("run", "--engine", "docker"),
         ("run", "--engine", "process", "--config", "/no/such/config.py"),
         ("image",),
+        ("image", "build", "cuda"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence_and_status_1(arguments, tmp_path):

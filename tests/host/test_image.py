@@ -1,10 +1,13 @@
 """The build's command, what it says meanwhile, and its failures in words."""
 
+import os
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from gpubox import __version__
+from gpubox.host.contents import Contents
 from gpubox.host.image import (
     BuildStory,
     ImageFacts,
@@ -14,8 +17,10 @@ from gpubox.host.image import (
     cuda_version,
     explain,
     find_image,
+    image_name,
 )
 
+HOLDS = Contents("PyTorch 2.6, JAX 0.12")
 OUTPUT = """\
 #0 building with "default" instance using docker driver
 #1 [internal] load build definition from Dockerfile
@@ -55,13 +60,28 @@ def test_no_line_is_longer_than_a_terminal():
 
 
 def test_the_certificates_of_the_machine_are_a_secret_of_the_build():
-    command = build_command("cpu", base="gpubox/base:trixie", version="1.0", ca="/etc/lab.pem")
+    command = build_command("cpu", base="gpubox/base:trixie", version="1.0", ca="/etc/lab.pem", holds=HOLDS)
     assert command[command.index("--secret") + 1] == "id=ca,src=/etc/lab.pem"
     assert not any("lab.pem" in word for word in command if word.startswith(("BASE", "VERSION")))
 
 
 def test_a_machine_with_no_certificates_of_its_own_passes_none():
-    assert "--secret" not in build_command("cpu", base="debian:trixie", version="1.0", ca="")
+    command = build_command("cpu", base="debian:trixie", version="1.0", ca="", holds=HOLDS)
+    assert "--secret" not in command
+
+
+def test_what_an_image_holds_goes_into_its_labels():
+    command = build_command("cuda", base="x", version="1", ca="", holds=Contents("JAX 0.12", "13.2"))
+    assert {"CONTENTS=JAX 0.12, CUDA 13.2", "CUDA=13.2"} <= set(command)
+    assert not [
+        word for word in build_command("cpu", base="x", version="1", ca="", holds=HOLDS) if "CUDA" in word
+    ]
+
+
+def test_another_tag_can_be_named(monkeypatch):
+    assert image_name("cuda") == f"gpubox/cuda:{os.environ.get('GPUBOX_IMAGE_TAG', 'latest')}"
+    monkeypatch.setenv("GPUBOX_IMAGE_TAG", "next")
+    assert image_name("cpu") == "gpubox/cpu:next"
 
 
 def test_the_first_certificates_that_exist_are_taken(tmp_path):
@@ -77,6 +97,10 @@ def test_the_first_certificates_that_exist_are_taken(tmp_path):
         ("#9 12.1 write /usr/lib/x: no space left on device", "the disk of the container engine is full"),
         ("#9 1.1 Temporary failure in name resolution", "Check this machine's network"),
         ("#9 1.1 E: Failed to fetch http://mirror/x.deb", "Check this machine's network"),
+        (
+            "#9 9.9 error: Request failed after 3 retries\n#9 9.9   Caused by: error sending request for url",
+            "Check this machine's network",
+        ),
         ("#9 1.1 invalid peer certificate: UnknownIssuer", "SSL_CERT_FILE"),
         (
             "#2 [internal] load metadata for registry/library/debian:trixie\n"
@@ -97,6 +121,7 @@ def test_an_unknown_failure_shows_the_end_of_the_output():
 def test_the_image_says_which_gpubox_built_it(docker_client, image):
     found = find_image(docker_client, image)
     assert found.version == __version__
+    assert re.fullmatch(r"PyTorch [\d.]+, TensorFlow [\d.]+, JAX [\d.]+, Keras [\d.]+", found.contents)
     assert found.size_bytes > 100e6
 
 

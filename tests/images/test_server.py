@@ -78,6 +78,7 @@ def test_it_tells_the_hub_of_activity(lean: Any) -> None:
 
 def test_it_loads_neither_the_hub_nor_what_else_a_server_never_uses(lean: Any, stock: Any) -> None:
     unused = {"sqlalchemy", "alembic", "jupyterhub.orm", "jupyterhub.handlers", "rfc3987_syntax", "requests"}
+    unused |= {"nbdime"}
     assert unused <= set(stock["server"]["modules"])  # else the stand-ins have become needless
     assert not unused & set(lean["server"]["modules"])
 
@@ -178,3 +179,15 @@ def test_jupyterlabs_extension_manager_has_a_working_http_client(image: str) -> 
         "asyncio.run(main())",
     )
     assert told.split() == ["refused", "True"]
+
+
+def test_changes_of_notebooks_are_shown_as_ever(image: str) -> None:
+    told = in_server_imports(
+        image,
+        "import nbformat",
+        "from jupyterlab_git_core import git",
+        "old, cell = nbformat.v4.new_notebook(), nbformat.v4.new_raw_cell('x')",
+        "new = nbformat.v4.new_notebook(cells=[cell])",
+        "print([change['op'] for change in git.diff_notebooks(old, new)])",
+    )
+    assert told == "['patch']"

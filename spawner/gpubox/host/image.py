@@ -22,12 +22,26 @@ from docker.errors import ImageNotFound
 
 from .. import __version__
 from . import HostProblem, Say, engine
+from .contents import Contents, contents
 
-TARGETS = ("cpu",)
+
+@dataclass(frozen=True)
+class Need:
+    """What a first build takes: disk, with what it keeps for the next one, and time."""
+
+    disk_gb: int
+    minutes: int
+
+
+TARGETS = {"cpu": Need(12, 10), "cuda": Need(60, 30), "cuda12": Need(45, 25)}
+"""The targets of ``images/Dockerfile``, and what the first build of each takes."""
 BASE = "gpubox/base:trixie"
 REGISTRY_BASE = "debian:trixie"
 CUDA_LABEL = "gpubox.image.cuda"
 """The CUDA version that an image was made with, such as ``13.0``; absent where it holds none."""
+
+CONTENTS_LABEL = "gpubox.image.contents"
+"""The frameworks of an image in words, such as ``PyTorch 2.15, TensorFlow 2.21, CUDA 13.2``."""
 
 
 class ImageProblem(HostProblem):
@@ -36,12 +50,13 @@ class ImageProblem(HostProblem):
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """An image that the engine has. ``cuda`` is None where it holds none."""
+    """An image that the engine has. ``cuda`` is None where it holds none; ``contents`` are its frameworks."""
 
     name: str
     created: datetime
     size_bytes: int
     version: str = ""
+    contents: str = ""
     cuda: tuple[int, int] | None = None
 
     def age_days(self, now: datetime) -> int:
@@ -50,8 +65,11 @@ class ImageFacts:
 
 
 def image_name(target: str) -> str:
-    """The name under which a target of ``images/Dockerfile`` is built."""
-    return f"gpubox/{target}:latest"
+    """The name under which a target of ``images/Dockerfile`` is built.
+
+    ``GPUBOX_IMAGE_TAG`` names another tag, where several checkouts share an engine.
+    """
+    return f"gpubox/{target}:{os.environ.get('GPUBOX_IMAGE_TAG') or 'latest'}"
 
 
 def find_image(client: docker.DockerClient, name: str) -> ImageFacts | None:
@@ -77,7 +95,15 @@ def build_image(client: docker.DockerClient, target: str, say: Say) -> ImageFact
     source = source_tree()
     _check_buildx()
     base = ensure_base(client, source, say)
-    command = build_command(target, base=base, version=__version__, ca=ca_bundle(os.environ))
+    if find_image(client, image_name(target)) is None:
+        _tell_first_build(client, target, say)
+    command = build_command(
+        target,
+        base=base,
+        version=__version__,
+        ca=ca_bundle(os.environ),
+        holds=contents(source / "images", target),
+    )
     _run_build(command, source, say)
     built = find_image(client, image_name(target))
     if built is None:
@@ -108,20 +134,31 @@ def ensure_base(client: docker.DockerClient, source: Path, say: Say) -> str:
     return BASE
 
 
-def build_command(target: str, *, base: str, version: str, ca: str) -> list[str]:
+def build_command(target: str, *, base: str, version: str, ca: str, holds: Contents) -> list[str]:
     """The build of a target, to be run at the top of the source tree.
 
     ``ca`` is a file with the certificates that this machine trusts, empty for the public ones: the
-    build reads it as a secret, so it is in no layer.
+    build reads it as a secret, so it is in no layer. ``holds`` goes into the image's labels.
     """
-    secret = ["--secret", f"id=ca,src={ca}"] if ca else []
+    arguments = {"BASE": base, "VERSION": version, "CONTENTS": holds.words}
+    if holds.cuda:
+        arguments["CUDA"] = holds.cuda
     return [
         *("docker", "buildx", "build", "--load", "--progress=plain", "-f", "images/Dockerfile"),
         *("--target", target, "-t", image_name(target)),
-        *("--build-arg", f"BASE={base}", "--build-arg", f"VERSION={version}"),
-        *secret,
+        *(word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")),
+        *(["--secret", f"id=ca,src={ca}"] if ca else []),
         ".",
     ]
+
+
+def _tell_first_build(client: docker.DockerClient, target: str, say: Say) -> None:
+    """Say what is ahead, and where the disk looks too small for it: a build may need less, so it goes on."""
+    need = TARGETS[target]
+    say(f"building {image_name(target)} for the first time: about {need.minutes} minutes")
+    root = client.info().get("DockerRootDir") or ""
+    if Path(root).is_dir() and (free := shutil.disk_usage(root).free / 1e9) < need.disk_gb:
+        say(f"{root} has {free:.0f} GB free, and the build may take {need.disk_gb}")
 
 
 def ca_bundle(environment: os._Environ[str] | dict[str, str]) -> str:
@@ -182,7 +219,8 @@ _FAILURES = (
         " docker builder prune clears old build steps), then run this again.",
     ),
     (
-        r"could not resolve|name resolution|network is unreachable|dns error|failed to fetch",
+        r"could not resolve|name resolution|network is unreachable|dns error|failed to fetch|"
+        r"temporary failure resolving|error sending request|connection (timed out|refused)",
         "the packages could not be fetched. Check this machine's network, then run this again.",
     ),
     (
@@ -255,6 +293,7 @@ def _facts(name: str, attrs: dict[str, Any]) -> ImageFacts:
         created=_time(attrs.get("Created") or ""),
         size_bytes=int(attrs.get("Size") or 0),
         version=labels.get("gpubox.image.version", ""),
+        contents=labels.get(CONTENTS_LABEL, ""),
         cuda=cuda_version(labels.get(CUDA_LABEL, "")),
     )
 
