@@ -4,6 +4,7 @@
 #   make run PORT=9000          ... on another port
 #   make run ENGINE=process     ... with no containers: each server a process of this machine
 #   make run SIMULATE=4xH100    ... with simulated GPUs, for a demonstration
+#   make image TARGET=cuda      the image for NVIDIA GPUs (cpu, cuda, cuda12)
 #   make test                   ruff, mypy and every test (ARGS="-k pool" for some)
 #
 # Versions come from the lock files in spawner/locks and images/locks; all goes into .venv.
@@ -14,6 +15,7 @@ PYTHON   ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PORT     ?= 8000
 ENGINE   ?= docker
 SIMULATE ?=
+TARGET   ?= cpu
 ARGS     ?=
 
 BIN   := .venv/bin
@@ -53,8 +55,8 @@ lint: .venv/.test ## run ruff and mypy alone
 	@ruff check .
 	@mypy
 
-image: .venv/.run ## build the image, with what changed since the last build
-	@gpubox image
+image: .venv/.run ## build the image, with what changed since the last build (TARGET=cuda for NVIDIA GPUs)
+	@gpubox image build $(TARGET)
 
 bench: .venv/.test .venv/.proxy ## measure starts and the pool, side by side with the stock spawner
 	@$(call debian,$(TEST_PACKAGES))

@@ -28,6 +28,7 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import requests
 from packaging.tags import Tag, compatible_tags, cpython_tags
@@ -49,8 +50,16 @@ for _tag in itertools.chain(
 TAIL_BYTES = 256 << 10  # RECORD and the zip's directory of all but the largest wheels
 JSON = "application/vnd.pypi.simple.v1+json"
 
-Files = Mapping[str, str]
-"""What a package writes: path below the environment, hash."""
+
+class Written(NamedTuple):
+    """A file that a package writes."""
+
+    digest: str
+    size_bytes: int
+
+
+Files = Mapping[str, Written]
+"""What a package writes, by path below the environment."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +83,18 @@ def collisions(packages: Mapping[str, Files]) -> list[Collision]:
     """The files that differ between two packages, by name of the package."""
     writers: dict[str, dict[str, str]] = defaultdict(dict)
     for package, files in packages.items():
-        for path, digest in files.items():
-            writers[path][package] = digest
+        for path, file in files.items():
+            writers[path][package] = file.digest
     return [
         Collision(path, tuple(sorted(digests)))
         for path, digests in sorted(writers.items())
         if len(set(digests.values())) > 1
     ]
+
+
+def unpacked_bytes(packages: Mapping[str, Files]) -> int:
+    """What the files of packages take on a disk, before anything is taken out or compiled."""
+    return sum(file.size_bytes for files in packages.values() for file in files.values())
 
 
 def read_lock(text: str) -> list[Locked]:
@@ -95,13 +109,13 @@ def read_lock(text: str) -> list[Locked]:
 # --- what a wheel writes ---------------------------------------------------------------------------
 
 
-def files_of_record(record: str) -> dict[str, str]:
+def files_of_record(record: str) -> dict[str, Written]:
     """The files of a RECORD, where an installer puts them, without metadata, of which each has its own."""
     found = {}
     for row in csv.reader(io.StringIO(record)):
-        if len(row) < 2 or not row[1] or ".dist-info/" in row[0]:
+        if len(row) < 3 or not row[1] or ".dist-info/" in row[0]:
             continue
-        found[installed_path(row[0])] = row[1]
+        found[installed_path(row[0])] = Written(row[1], int(row[2] or 0))
     return found
 
 
@@ -172,7 +186,7 @@ class Records:
         if kept.exists():
             content = json.loads(kept.read_text())
             if content["hashes"] == wanted:
-                return dict(content["files"])
+                return {path: Written(*file) for path, file in content["files"].items()}
         files = files_of_record(self._record(self._wheel(package)))
         self._folder.mkdir(parents=True, exist_ok=True)
         fresh = kept.with_suffix(f".{threading.get_ident()}")
@@ -213,12 +227,16 @@ def _rank(filename: str) -> int | None:
 # --- the command ------------------------------------------------------------------------------------
 
 
-def check(lock: Path, records: Records) -> list[Collision]:
-    """The collisions of a lock file."""
+def files_of(lock: Path, records: Records) -> dict[str, Files]:
+    """What each package of a lock file writes."""
     packages = read_lock(lock.read_text())
     with ThreadPoolExecutor(16) as threads:
-        found = dict(zip((p.name for p in packages), threads.map(records.files, packages), strict=True))
-    return collisions(found)
+        return dict(zip((p.name for p in packages), threads.map(records.files, packages), strict=True))
+
+
+def check(lock: Path, records: Records) -> list[Collision]:
+    """The collisions of a lock file."""
+    return collisions(files_of(lock, records))
 
 
 def cache_folder() -> Path:
@@ -230,8 +248,10 @@ def main(arguments: Iterable[str]) -> int:
     """Check lock files; 1 where packages collide."""
     records, status = Records(cache_folder()), 0
     for argument in arguments:
-        found = check(Path(argument), records)
-        print(f"{argument}: {f'{len(found)} files collide' if found else 'no file twice'}")
+        files = files_of(Path(argument), records)
+        found = collisions(files)
+        told = f"{len(found)} files collide" if found else "no file twice"
+        print(f"{argument}: {len(files)} packages, {unpacked_bytes(files) / 1e9:.1f} GB, {told}")
         for collision in found:
             print(f"  {collision.path}: {', '.join(collision.packages)}")
         status |= bool(found)

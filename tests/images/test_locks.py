@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from gpubox.host.contents import LOCKS as CONTENTS
+
 IMAGES = Path(__file__).parents[2] / "images"
 LOCKS = IMAGES / "locks"
 ENVIRONMENTS = sorted({*LOCKS.glob("*.lock")} - {LOCKS / "uv.lock"})
@@ -46,6 +48,21 @@ def test_one_environment_for_both_cudas_would_be_broken(records: Any, tmp_path: 
     assert len(found) > 50
     libraries = {re.split(r"[/-]", package)[1] for collision in found for package in collision.packages}
     assert {"cudnn", "nccl"} <= libraries
+
+
+@pytest.mark.parametrize(("target", "gigabytes"), [("cuda", 16), ("cuda12", 16)])
+def test_a_cuda_image_which_is_too_large_to_be_built_here_will_have_its_size(
+    target: str, gigabytes: int, records: Any
+) -> None:
+    """Its wheels without what `slim` takes out, a file that both environments have once, and 1.3 GB for
+    Debian's packages and for bytecode."""
+    taken_out = re.compile(r"/tests/|^site-packages/(tensorflow/include|clang/native)/")
+    files = {}
+    for name in CONTENTS[target]:
+        for writes in checker.files_of(LOCKS / f"{name}.lock", records).values():
+            kept = (file for path, file in writes.items() if not taken_out.search(path))
+            files |= {file.digest: file.size_bytes for file in kept}
+    assert sum(files.values()) + 1.3e9 <= gigabytes * 1e9
 
 
 # --- the check itself, on wheels made here -----------------------------------------------------------
