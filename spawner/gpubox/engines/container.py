@@ -123,6 +123,11 @@ def labels(spec: BoxSpec) -> dict[str, str]:
     }
 
 
+def contents(image: Mapping[str, Any]) -> str:
+    """What an image (an inspect record) says is in it, in words; empty if it does not say."""
+    return str((image["Config"].get("Labels") or {}).get(LABEL_CONTENTS, ""))
+
+
 def box_from_listing(container: Mapping[str, Any]) -> Box:
     """A `Box` from an entry of Docker's container list."""
     found = container["Labels"]

@@ -125,7 +125,12 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
     def get_env(self) -> dict[str, str]:
         """The stock environment, and what tells the box its machine."""
         spec = self.box_spec
-        return {**container.thread_hints(spec), **super().get_env(), **container.environment(spec)}
+        return {
+            **container.thread_hints(spec),
+            **super().get_env(),
+            **container.environment(spec),
+            **self.box_environment(),
+        }
 
     def image_choices(self) -> list[str]:
         """DockerSpawner's allowed_images, where the admin offers a choice."""
@@ -138,8 +143,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             image = await self.docker("inspect_image", machine.image or self._base_image or self.image)
         except _ENGINE_ERRORS:  # the form is no place for it: the start says what is wrong
             return ""
-        labels = image["Config"].get("Labels") or {}
-        return str(labels.get(container.LABEL_CONTENTS, ""))
+        return container.contents(image)
 
     async def check_can_run(self, machine: MachineType) -> None:
         """See to it that the image is there, before anyone waits in line for a GPU."""
@@ -149,7 +153,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         chosen = self.user_options.get("image")
         image = await self.check_allowed(chosen) if chosen else self.image
         try:
-            await self.docker("inspect_image", image)
+            self._contents = container.contents(await self.docker("inspect_image", image))
         except ImageNotFound as error:
             await self._pull_for(machine, image, error)
         except _ENGINE_ERRORS as error:

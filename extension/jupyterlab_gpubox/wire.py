@@ -1,0 +1,90 @@
+"""Records as the JSON of docs/panel-api.md: pure functions from one to the other."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .box import Box
+from .records import COLUMNS, GPU, LINKS, ProcessList, Snapshot
+
+_DECIMALS = 1
+
+
+def gpus(snapshot: Snapshot, *, intervals: Mapping[str, float], is_shared: bool = False) -> dict[str, Any]:
+    """All that GET /gpus says."""
+    return {
+        "time": snapshot.time,
+        "drivers": [asdict(driver) for driver in snapshot.drivers],
+        "columns": list(COLUMNS),
+        "intervals": dict(intervals),
+        "gpus": [_gpu(gpu, is_shared) for gpu in snapshot.gpus],
+    }
+
+
+def _gpu(gpu: GPU, is_shared: bool) -> dict[str, Any]:
+    told = {name: getattr(gpu, name) for name in _IDENTITY}
+    return told | {
+        "is_shared": is_shared,
+        "figures": {name: _number(value) for name, value in gpu.figures.items()},
+        "stale": {name: round(age, _DECIMALS) for name, age in gpu.stale.items()},
+    }
+
+
+_IDENTITY = (
+    "id", "index", "vendor", "name", "parent", "mig_profile", "memory_total_mib", "state", "message",
+)  # fmt: skip
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, _DECIMALS)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def tick(snapshot: Snapshot) -> dict[str, Any]:
+    """The small frame of one tick: a row a GPU, a value a column."""
+    frame: dict[str, Any] = {
+        "type": "tick",
+        "time": round(snapshot.time, 2),
+        "values": [[_number(gpu.figures.get(name)) for name in COLUMNS] for gpu in snapshot.gpus],
+    }
+    stale = {
+        str(place): {name: round(age, _DECIMALS) for name, age in gpu.stale.items()}
+        for place, gpu in enumerate(snapshot.gpus)
+        if gpu.stale
+    }
+    if stale:
+        frame["stale"] = stale
+    links = [{name: _number(gpu.figures[name]) for name in LINKS if name in gpu.figures} for gpu in snapshot.gpus]
+    if any(links):
+        frame["links"] = links
+    return frame
+
+
+def processes(listed: ProcessList) -> dict[str, Any]:
+    """All that GET /processes says."""
+    return {
+        "time": listed.time,
+        "processes": [asdict(process) for process in listed.processes],
+        "others": [asdict(others) for others in listed.others],
+        "message": listed.message,
+    }
+
+
+def box(found: Box | None, now: float) -> dict[str, Any]:
+    """All that GET /box says."""
+    if found is None:
+        return {"box": None}
+    told = asdict(found)
+    del told["gpus"], told["is_shared"]
+    return {"box": told | {"cost": round(found.cost(now), 4)}}
+
+
+def only(snapshot: Snapshot, ids: Collection[str]) -> Snapshot:
+    """The snapshot with those GPUs alone, and those cards' slices."""
+    mine = tuple(gpu for gpu in snapshot.gpus if gpu.id in ids or gpu.parent in ids)
+    held = {gpu.id for gpu in mine}
+    uses = tuple(use for use in snapshot.uses if use.gpu in held)
+    return Snapshot(time=snapshot.time, drivers=snapshot.drivers, gpus=mine, uses=uses)
