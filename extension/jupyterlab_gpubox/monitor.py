@@ -19,7 +19,7 @@ from .box import Box
 from .owners import Owners
 from .procfs import cpu_ticks
 from .records import Owner, ProcessList, Snapshot
-from .sampler import Change, Sampler, Watch
+from .sampler import Change, Sampler
 
 log = logging.getLogger(__name__)
 Listener = Callable[[str], None]
@@ -54,9 +54,9 @@ class Monitor:
         self._listeners: set[Listener] = set()
         self._processes = ProcessList(time=0.0)
         self._cpu_ticks: Mapping[int, int] = {}
+        self._look_again = 0.0  # time.monotonic()
         self._looking: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
-        self._first: Watch | None = None
 
     # --- there and away --------------------------------------------------------------------------
 
@@ -153,7 +153,10 @@ class Monitor:
             if Change.TICK in change:
                 self._tell(_frame("tick", wire.tick(snapshot)))
         is_wanted = self._listeners or self._activity_percent is not None
-        if Change.PROCESSES in change and is_wanted and (self._looking is None or self._looking.done()):
+        is_due = Change.PROCESSES in change or time.monotonic() >= self._look_again
+        if is_wanted and is_due and (self._looking is None or self._looking.done()):
+            # Owners change without the driver's list: a terminal is closed, a notebook renamed.
+            self._look_again = time.monotonic() + self.sampler.intervals.process_seconds
             self._looking = asyncio.ensure_future(self._look_at_processes(snapshot))
 
     def _tell(self, frame: str) -> None:
