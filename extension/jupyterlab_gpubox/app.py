@@ -105,7 +105,8 @@ class GPUPanel(LoggingConfigurable):
             core_seconds=self.core_seconds,
             process_seconds=self.process_seconds,
             health_seconds=self.health_seconds,
-            idle_seconds=self.unwatched_seconds,
+            # Who sets a slow tick for pages wants none that is faster without them.
+            idle_seconds=max(self.unwatched_seconds, self.core_seconds),
             close_after_seconds=float("inf") if self.count_as_activity else self.close_after_seconds,
         )
 

@@ -23,7 +23,7 @@ from .sampler import Change, Sampler
 
 log = logging.getLogger(__name__)
 Listener = Callable[[str], None]
-_FIRST_FIGURES_SECONDS = 2.0
+_PATIENCE_SECONDS = 3.0
 
 
 class Monitor:
@@ -70,7 +70,7 @@ class Monitor:
         self._loop = asyncio.get_running_loop()
         self._unsubscribe = self.sampler.subscribe(self._from_sampler)
         if self._activity_percent is not None:
-            self.sampler.watch().close()
+            self.sampler.ask(0)
 
     async def stop(self) -> None:
         """Let go of the driver and of all who listen."""
@@ -84,11 +84,11 @@ class Monitor:
     # --- questions -------------------------------------------------------------------------------
 
     async def gpus(self, *, links: bool = False) -> dict[str, Any]:
-        """All that GET /gpus says; the first question of all waits until the driver has answered."""
+        """All that GET /gpus says; waits until the driver has answered, for a while."""
         self.start()
         with self.sampler.watch(links=links):
-            await asyncio.to_thread(self.sampler.wait_for_first, _FIRST_FIGURES_SECONDS)
-            return self._gpus(self.snapshot())
+            snapshot = await asyncio.to_thread(self.sampler.ask, _PATIENCE_SECONDS)
+        return self._gpus(self._ours(snapshot))
 
     async def processes(self) -> dict[str, Any]:
         """All that GET /processes says, read anew."""
@@ -97,10 +97,10 @@ class Monitor:
         return wire.processes(self._processes)
 
     async def history(self, which: str) -> str:
-        """The JSON of GET /history. Raises ValueError for a range that there is not."""
+        """The JSON of GET /history. Raises `NoSuchRange`."""
         self.start()
-        ids = self.box.gpus if self.box else None
-        return await asyncio.to_thread(lambda: json.dumps(self.sampler.history.rows(which, ids)))
+        ours = {gpu.id for gpu in self.snapshot().gpus}
+        return await asyncio.to_thread(lambda: json.dumps(wire.history(self.sampler.history.rows(which), ours)))
 
     def snapshot(self) -> Snapshot:
         """What is known now of the GPUs that are this server's."""
@@ -109,8 +109,7 @@ class Monitor:
     def scraped(self) -> Snapshot:
         """What is known now, for a scraper: its next visit finds figures, should there be none yet."""
         self.start()
-        self.sampler.watch().close()
-        return self.snapshot()
+        return self._ours(self.sampler.ask(0))
 
     def box_now(self) -> dict[str, Any]:
         """All that GET /box says."""
@@ -121,7 +120,7 @@ class Monitor:
 
     def _gpus(self, snapshot: Snapshot) -> dict[str, Any]:
         is_shared = self.box is not None and self.box.is_shared
-        return wire.gpus(snapshot, intervals=self.sampler.intervals.told(), is_shared=is_shared)
+        return wire.gpus(snapshot, intervals=self.sampler.intervals, is_shared=is_shared)
 
     # --- the stream ------------------------------------------------------------------------------
 

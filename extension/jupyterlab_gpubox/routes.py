@@ -18,11 +18,11 @@ from jupyter_server.utils import url_path_join
 from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
+from .history import NoSuchRange
 from .monitor import Monitor
 from .sampler import Watch
 
 RESOURCE = "gpubox"
-_RANGES = ("fine", "coarse")
 _LONGEST_MESSAGE_BYTES = 1024
 
 
@@ -62,9 +62,10 @@ class HistoryHandler(_Handler):
     @authorized
     async def get(self) -> None:
         wanted = self.get_query_argument("range", "fine")
-        if wanted not in _RANGES:
-            raise HTTPError(400, "There is no range %r. Ask for one of: %s.", wanted, ", ".join(_RANGES))
-        self.answer(await self.monitor.history(wanted))
+        try:
+            self.answer(await self.monitor.history(wanted))
+        except NoSuchRange as error:
+            raise HTTPError(400, str(error).replace("%", "%%")) from error
 
 
 class BoxHandler(_Handler):

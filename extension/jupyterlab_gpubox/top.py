@@ -51,11 +51,11 @@ def _interval(text: str) -> float:
 
 def watch(*, seconds: float = 1.0, once: bool = False) -> int:
     """Sample and draw. Returns 0, also where there is no GPU; 1 where a driver is in trouble."""
-    sampler = Sampler(Intervals(core_seconds=seconds))
+    sampler = Sampler(Intervals(core_seconds=seconds, idle_seconds=max(10.0, seconds)))
     owners = Owners()
     try:
         with sampler.watch():
-            sampler.wait_for_first(5)
+            sampler.ask()
             if once or not (sys.stdout.isatty() and sys.stdin.isatty()):
                 print("\n".join(_lines(sampler, owners, colour=False)))
             else:

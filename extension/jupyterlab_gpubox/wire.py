@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import asdict
 from typing import Any
 
 from .box import Box
+from .history import Rows
 from .records import COLUMNS, GPU, LINKS, ProcessList, Snapshot
+from .schedule import Intervals
 
 _DECIMALS = 1
 
 
-def gpus(snapshot: Snapshot, *, intervals: Mapping[str, float], is_shared: bool = False) -> dict[str, Any]:
+def gpus(snapshot: Snapshot, *, intervals: Intervals, is_shared: bool = False) -> dict[str, Any]:
     """All that GET /gpus says."""
     return {
         "time": snapshot.time,
         "drivers": [asdict(driver) for driver in snapshot.drivers],
         "columns": list(COLUMNS),
-        "intervals": dict(intervals),
+        "intervals": {name: getattr(intervals, name) for name in _INTERVALS},
         "gpus": [_gpu(gpu, is_shared) for gpu in snapshot.gpus],
     }
 
@@ -32,6 +34,7 @@ def _gpu(gpu: GPU, is_shared: bool) -> dict[str, Any]:
     }
 
 
+_INTERVALS = ("core_seconds", "process_seconds", "health_seconds")
 _IDENTITY = (
     "id", "index", "vendor", "name", "parent", "mig_profile", "memory_total_mib", "state", "message",
 )  # fmt: skip
@@ -61,6 +64,14 @@ def tick(snapshot: Snapshot) -> dict[str, Any]:
     if any(links):
         frame["links"] = links
     return frame
+
+
+def history(rows: Rows, ids: Collection[str]) -> dict[str, Any]:
+    """All that GET /history says, of those GPUs."""
+    told: dict[str, Any] = dict(rows)
+    for part in ("gpus", "peaks"):
+        told[part] = {gpu: series for gpu, series in told[part].items() if gpu in ids}
+    return told
 
 
 def processes(listed: ProcessList) -> dict[str, Any]:

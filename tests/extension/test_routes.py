@@ -83,7 +83,7 @@ def test_a_range_that_there_is_not_gets_a_sentence(server, document):
 
     assert answer.status_code == 400
     assert answer.headers["Content-Type"] == "application/json"
-    assert answer.json()["message"] == "There is no range '<b>week'. Ask for one of: fine, coarse."
+    assert answer.json()["message"] == "There is no range '<b>week'. There are 'fine' and 'coarse'."
 
 
 def test_every_route_is_in_the_document_and_the_other_way_round(document):
