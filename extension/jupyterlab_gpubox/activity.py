@@ -1,4 +1,4 @@
-"""GPU work as activity of the server, so that training with no browser open is not culled, and an idle GPU is.
+"""GPU work as activity of the server: training with no browser open is not culled, an idle GPU is.
 
 Jupyter Server takes the newest of its settings that end in ``_last_activity`` (serverapp.py,
 ``last_activity``), and JupyterHub's single-user server posts that to the hub.
@@ -13,7 +13,9 @@ from .records import GPU, ProcessList, Snapshot
 SETTING = "gpu_last_activity"
 
 
-def works(snapshot: Snapshot, listed: ProcessList, threshold_percent: float, busy: Collection[int] = ()) -> bool:
+def works(
+    snapshot: Snapshot, listed: ProcessList, threshold_percent: float, busy: Collection[int] = ()
+) -> bool:
     """Whether a GPU works for this server.
 
     Its utilisation is at ``threshold_percent`` or more, and where others have processes on it, one of

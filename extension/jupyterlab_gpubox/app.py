@@ -40,7 +40,7 @@ class GPUPanel(LoggingConfigurable):
     process_seconds = Float(
         5.0,
         min=1,
-        help="""Seconds between readings of the process list, which takes a real driver about 5 ms a GPU. Example::
+        help="""Seconds between readings of the process list, which takes a driver about 5 ms a GPU. Example::
 
             c.GPUPanel.process_seconds = 10
         """,
@@ -96,7 +96,8 @@ class GPUPanel(LoggingConfigurable):
 
     @default("count_as_activity")
     def _somebody_culls(self) -> bool:
-        return "JUPYTERHUB_SERVICE_PREFIX" in os.environ or self.parent.shutdown_no_activity_timeout > 0
+        time_out: float = getattr(self.parent, "shutdown_no_activity_timeout", 0)
+        return "JUPYTERHUB_SERVICE_PREFIX" in os.environ or time_out > 0
 
     @property
     def intervals(self) -> Intervals:
@@ -134,4 +135,3 @@ def load(serverapp: Any) -> Monitor:
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)
     return monitor
-

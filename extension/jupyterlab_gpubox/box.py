@@ -38,7 +38,7 @@ class Box:
 
 
 def find_box(environment: Mapping[str, str] = os.environ) -> Box | None:
-    """The box this process runs in; None where no gpubox hub started it, or what it told is of no known form."""
+    """The box this process runs in; None where no gpubox hub started it, or told it in no known form."""
     try:
         told = json.loads(environment.get(FACTS, ""))
         known = {field.name for field in fields(Box)}

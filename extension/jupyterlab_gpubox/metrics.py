@@ -54,15 +54,19 @@ class GPUCollector(Collector):
         gpus = self._snapshot().gpus
         keys = ["gpu", "UUID", "modelName", "GPU_I_PROFILE", "Hostname"]
         for name in _NAMES:
-            # The library would add `_total` to a counter's name: these are told as gauges, under DCGM's names.
+            # The library would add `_total` to a counter's name: all are gauges, under DCGM's names.
             family = GaugeMetricFamily(name.metric, name.help, labels=keys)
             for gpu in gpus:
                 value = gpu.figures.get(name.figure)
                 if isinstance(value, int | float) and name.figure not in gpu.stale:
                     family.add_metric(self._labels(gpu), value)
             yield family
-        total = GaugeMetricFamily("DCGM_FI_DEV_FB_TOTAL", "Total frame buffer of the GPU (in MiB).", labels=keys)
-        working = GaugeMetricFamily("gpubox_gpu_up", "1 if the GPU answers, 0 if it is lost or stale.", labels=keys)
+        total = GaugeMetricFamily(
+            "DCGM_FI_DEV_FB_TOTAL", "Total frame buffer of the GPU (in MiB).", labels=keys
+        )
+        working = GaugeMetricFamily(
+            "gpubox_gpu_up", "1 if the GPU answers, 0 if it is lost or stale.", labels=keys
+        )
         throttled = GaugeMetricFamily(
             "gpubox_gpu_throttled", "1 for each reason that holds the clocks down.", labels=[*keys, "reason"]
         )

@@ -11,6 +11,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,7 +19,7 @@ from . import activity, wire
 from .box import Box
 from .owners import Owners
 from .procfs import cpu_ticks
-from .records import Owner, ProcessList, Snapshot
+from .records import LINKS, Owner, ProcessList, Snapshot
 from .sampler import Change, Sampler
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Monitor:
         self._listeners: set[Listener] = set()
         self._processes = ProcessList(time=0.0)
         self._cpu_ticks: Mapping[int, int] = {}
+        self._ticked = asyncio.Event()
         self._look_again = 0.0  # time.monotonic()
         self._looking: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
@@ -87,8 +89,17 @@ class Monitor:
         """All that GET /gpus says; waits until the driver has answered, for a while."""
         self.start()
         with self.sampler.watch(links=links):
-            snapshot = await asyncio.to_thread(self.sampler.ask, _PATIENCE_SECONDS)
-        return self._gpus(self._ours(snapshot))
+            await asyncio.to_thread(self.sampler.ask, _PATIENCE_SECONDS)
+            if links:
+                await self._until(has_links)
+            return self._gpus(self.snapshot())
+
+    async def _until(self, fits: Callable[[Snapshot], bool]) -> None:
+        """Wait for a snapshot that fits, but not for ever."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE_SECONDS):
+                while not fits(self.snapshot()):
+                    await self._ticked.wait()
 
     async def processes(self) -> dict[str, Any]:
         """All that GET /processes says, read anew."""
@@ -100,7 +111,9 @@ class Monitor:
         """The JSON of GET /history. Raises `NoSuchRange`."""
         self.start()
         ours = {gpu.id for gpu in self.snapshot().gpus}
-        return await asyncio.to_thread(lambda: json.dumps(wire.history(self.sampler.history.rows(which), ours)))
+        return await asyncio.to_thread(
+            lambda: json.dumps(wire.history(self.sampler.history.rows(which), ours))
+        )
 
     def snapshot(self) -> Snapshot:
         """What is known now of the GPUs that are this server's."""
@@ -146,6 +159,8 @@ class Monitor:
             pass
 
     def _spread(self, snapshot: Snapshot, change: Change) -> None:
+        self._ticked.set()
+        self._ticked.clear()
         if self._listeners:
             if Change.GPUS in change:
                 self._tell(_frame("gpus", self._gpus(snapshot)))
@@ -182,6 +197,11 @@ class Monitor:
 
     def _list(self, snapshot: Snapshot, known: Mapping[int, Owner]) -> ProcessList:
         return self._owners.processes(snapshot.uses, snapshot.gpus, known)
+
+
+def has_links(snapshot: Snapshot) -> bool:
+    """Whether there are link counters of any GPU, or no GPU that could have some."""
+    return not snapshot.gpus or any(name in gpu.figures for gpu in snapshot.gpus for name in LINKS)
 
 
 def _frame(kind: str, told: dict[str, Any]) -> str:

@@ -84,7 +84,7 @@ class OpenAPIHandler(_Handler):
         self.answer(files(__package__).joinpath("openapi.json").read_text())
 
 
-class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: ignore[misc]
+class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     """The WebSocket /gpubox/api/stream: one a page."""
 
     auth_resource = RESOURCE
@@ -102,15 +102,13 @@ class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: 
 
     @ws_authenticated
     async def get(self, *args: Any, **kwargs: Any) -> None:
-        if not await ensure_async(
-            self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)
-        ):
+        if not await ensure_async(self.authorizer.is_authorized(self, self.current_user, "read", RESOURCE)):
             raise HTTPError(403, "You may not see the GPUs of this server.")
         await super().get(*args, **kwargs)
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         """Watch, greet, and send every frame from here on."""
-        super().open(*args, **kwargs)
+        super().open(*args, **kwargs)  # type: ignore[no-untyped-call]
         self._last_write: Any = None
         self._watch = self.monitor.sampler.watch()
         self._deaf = self.monitor.listen(self._send)
@@ -119,7 +117,11 @@ class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):  # type: 
 
     def _send(self, frame: str) -> None:
         # A browser that does not keep up gets no ticks meanwhile: they would pile up in memory.
-        if frame.startswith('{"type":"tick"') and self._last_write is not None and not self._last_write.done():
+        if (
+            frame.startswith('{"type":"tick"')
+            and self._last_write is not None
+            and not self._last_write.done()
+        ):
             return
         try:
             self._last_write = self.write_message(frame)

@@ -21,6 +21,7 @@ from .sampler import Intervals, Sampler
 
 _RED, _YELLOW, _DIM, _BOLD, _PLAIN = "\x1b[31m", "\x1b[33m", "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _FULL_PERCENT, _WARM_PERCENT = 95, 80
+_NO_LIMIT = 10_000
 _NONE_HERE = "No GPU found on this machine."
 
 
@@ -57,7 +58,7 @@ def watch(*, seconds: float = 1.0, once: bool = False) -> int:
         with sampler.watch():
             sampler.ask()
             if once or not (sys.stdout.isatty() and sys.stdin.isatty()):
-                print("\n".join(_lines(sampler, owners, colour=False)))
+                print("\n".join(_lines(sampler, owners, width=_NO_LIMIT)))
             else:
                 _redraw(sampler, owners, seconds)
     except KeyboardInterrupt:
@@ -71,8 +72,8 @@ def _redraw(sampler: Sampler, owners: Owners, seconds: float) -> None:
     colour = "NO_COLOR" not in os.environ
     with _own_screen():
         while True:
-            height = shutil.get_terminal_size().lines
-            lines = _lines(sampler, owners, colour=colour)[: height - 1]
+            width, height = shutil.get_terminal_size()
+            lines = _lines(sampler, owners, width=width, colour=colour)[: height - 1]
             # Home, each line cleared to its end, the rest of the screen cleared: nothing flickers.
             sys.stdout.write("\x1b[H" + "".join(f"{line}\x1b[K\r\n" for line in lines) + "\x1b[J")
             sys.stdout.flush()
@@ -94,11 +95,10 @@ def _own_screen() -> Iterator[None]:
         sys.stdout.flush()
 
 
-def _lines(sampler: Sampler, owners: Owners, *, colour: bool) -> list[str]:
+def _lines(sampler: Sampler, owners: Owners, *, width: int, colour: bool = False) -> list[str]:
     snapshot = sampler.snapshot()
     known: Mapping[int, Owner] = {}
     listed = owners.processes(snapshot.uses, snapshot.gpus, known)
-    width = shutil.get_terminal_size().columns
     return render(snapshot, listed, width=width, colour=colour)
 
 
@@ -150,7 +150,9 @@ def _gpu_row(gpu: GPU) -> tuple[str, ...]:
         notes.insert(0, f"{max(gpu.stale.values()):.0f} s old")
     if gpu.state == "lost":
         notes.insert(0, "LOST")
-    name = f"{gpu.name} {gpu.mig_profile}" if gpu.mig_profile and gpu.mig_profile not in gpu.name else gpu.name
+    name = (
+        f"{gpu.name} {gpu.mig_profile}" if gpu.mig_profile and gpu.mig_profile not in gpu.name else gpu.name
+    )
     return (
         str(gpu.index),
         name,

@@ -60,7 +60,9 @@ def tick(snapshot: Snapshot) -> dict[str, Any]:
     }
     if stale:
         frame["stale"] = stale
-    links = [{name: _number(gpu.figures[name]) for name in LINKS if name in gpu.figures} for gpu in snapshot.gpus]
+    links = [
+        {name: _number(gpu.figures[name]) for name in LINKS if name in gpu.figures} for gpu in snapshot.gpus
+    ]
     if any(links):
         frame["links"] = links
     return frame

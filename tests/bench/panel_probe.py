@@ -1,4 +1,4 @@
-"""A server extension for bench_panel: /bench/calls tells how often this process has called NVML, and its CPU seconds."""
+"""A server extension for bench_panel: /bench/calls tells this process's NVML calls and CPU seconds."""
 
 from __future__ import annotations
 

@@ -113,7 +113,9 @@ def test_jupyters_authorizer_is_asked(start_jupyter, driver, tmp_path):
         "    def is_authorized(self, handler, user, action, resource):\n"
         "        return resource != 'gpubox'\n"
     )
-    config = f"import sys; sys.path.append({str(tmp_path)!r})\nc.ServerApp.authorizer_class = 'closed.Closed'\n"
+    config = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\nc.ServerApp.authorizer_class = 'closed.Closed'\n"
+    )
     server = start_jupyter(driver, config)
 
     assert server.ask("api/kernels").status_code == 200
@@ -165,7 +167,12 @@ def test_a_kernels_process_is_named_after_its_notebook(server, driver, document)
     session = server.ask(
         "api/sessions",
         "POST",
-        json={"path": "train.ipynb", "type": "notebook", "name": "train.ipynb", "kernel": {"name": "python3"}},
+        json={
+            "path": "train.ipynb",
+            "type": "notebook",
+            "name": "train.ipynb",
+            "kernel": {"name": "python3"},
+        },
     ).json()
     pid = _kernel_pid(server, session["kernel"]["id"])
     stream = server.stream()

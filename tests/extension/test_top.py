@@ -36,7 +36,9 @@ H100 = GPU(
 DRIVER = Driver("nvidia", "ok", "580.95", "13.0")
 
 
-def drawn(*gpus: GPU, listed: ProcessList | None = None, width: int = 120, drivers: tuple[Driver, ...] = (DRIVER,)) -> str:
+def drawn(
+    *gpus: GPU, listed: ProcessList | None = None, width: int = 120, drivers: tuple[Driver, ...] = (DRIVER,)
+) -> str:
     return "\n".join(render(Snapshot(0, drivers, gpus), listed or ProcessList(0), width=width))
 
 
@@ -44,7 +46,8 @@ def test_a_gpu_is_a_line_with_its_figures_and_units() -> None:
     text = drawn(H100)
     assert "NVIDIA driver 580.95, CUDA 13.0" in text
     assert re.search(
-        r"0  NVIDIA H100 80GB HBM3 +97% +40\.3 GiB / 79\.6 GiB +612 W / 700 W +61 °C +1980 MHz +power cap", text
+        r"0 +NVIDIA H100 80GB HBM3 +97% +40\.3 GiB / 79\.6 GiB +612 W / 700 W +61 °C +1980 MHz +power cap",
+        text,
     )
 
 
@@ -82,11 +85,21 @@ def test_no_gpu_is_a_sentence() -> None:
     assert drawn(drivers=(Driver("nvidia", "none"),)).endswith("No GPU found on this machine.")
 
 
-TOP = [sys.executable, "-c", "import sys; from jupyterlab_gpubox.top import main; sys.exit(main(sys.argv[1:]))"]
+TOP = [
+    sys.executable,
+    "-c",
+    "import sys; from jupyterlab_gpubox.top import main; sys.exit(main(sys.argv[1:]))",
+]
 
 
 def environment(driver: SimulatedLibrary) -> dict[str, str]:
-    return {**driver.environment(), "PATH": os.environ["PATH"], "PYTHONPATH": str(EXTENSION), "TERM": "xterm", "LANG": "C.UTF-8"}
+    return {
+        **driver.environment(),
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(EXTENSION),
+        "TERM": "xterm",
+        "LANG": "C.UTF-8",
+    }
 
 
 def test_into_a_file_it_prints_the_table_once() -> None:
@@ -102,7 +115,9 @@ def test_into_a_file_it_prints_the_table_once() -> None:
 def test_a_driver_in_trouble_is_its_sentence_and_status_1() -> None:
     with SimulatedLibrary("1xH100") as driver:
         driver.mismatch()
-        ran = subprocess.run([*TOP, "--once"], env=environment(driver), capture_output=True, text=True, timeout=60)
+        ran = subprocess.run(
+            [*TOP, "--once"], env=environment(driver), capture_output=True, text=True, timeout=60
+        )
     assert ran.returncode == 1
     assert "driver" in ran.stdout
     assert "Traceback" not in ran.stderr
