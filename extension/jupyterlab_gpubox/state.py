@@ -162,7 +162,7 @@ def changes(old: Snapshot, new: Snapshot) -> Change:
     change = Change.TICK
     if old.drivers != new.drivers or list(map(_facts, old.gpus)) != list(map(_facts, new.gpus)):
         change |= Change.GPUS
-    if list(map(_links, old.gpus)) != list(map(_links, new.gpus)):
+    if _links(old) != _links(new):
         change |= Change.LINKS
     if old.uses != new.uses:
         change |= Change.PROCESSES
@@ -174,8 +174,10 @@ def _facts(gpu: GPU) -> tuple[object, ...]:
     return (replace(gpu, figures={}, stale={}), *health)
 
 
-def _links(gpu: GPU) -> tuple[object, ...]:
-    return tuple(gpu.figures.get(name) for name in LINKS)
+def _links(snapshot: Snapshot) -> dict[tuple[str, str], Value]:
+    return {
+        (gpu.id, name): gpu.figures[name] for gpu in snapshot.gpus for name in LINKS if name in gpu.figures
+    }
 
 
 class Line(NamedTuple):

@@ -123,6 +123,7 @@ class Survey:
             is_due = side.is_open and Tier.HEALTH in tiers
             if is_free and (must_open or (is_due and self._misses_gpus(vendor))):
                 side.tried_at = now
+                side.is_open = False  # until it says so: it may hang
                 jobs[vendor, "driver"] = partial(_open, side.module)
             elif is_due:
                 jobs[vendor, "driver"] = partial(_list, side.module, side.driver)

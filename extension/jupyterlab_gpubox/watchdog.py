@@ -53,7 +53,7 @@ class Lanes(Generic[Key]):
         with self._changed:
             if self._is_stopped:
                 return
-            pending = self._pending()
+            pending = self._waiting() | self._under_way()
             for key, job in jobs.items():
                 if key not in pending:
                     self._add(self._own.get(key, self._shared), key, job)
@@ -69,7 +69,7 @@ class Lanes(Generic[Key]):
             while self._shared.is_busy and not self._is_stopped:
                 now = time.monotonic()
                 lane = self._shared
-                overdue = lane.since + self._patience if lane.now is not None else deadline
+                overdue = self._patience + (now if lane.now is None else lane.since)
                 if lane.now is not None and now >= overdue:
                     self._leave_behind(lane, lane.now)
                 elif now >= deadline:
@@ -89,15 +89,15 @@ class Lanes(Generic[Key]):
 
     @property
     def pending(self) -> frozenset[Key]:
-        """The keys whose call is under way or waits."""
+        """The keys whose call waits, is under way, or has a result that nobody has taken yet."""
         with self._changed:
-            return self._pending()
+            return self._waiting() | self._under_way() | self._done.keys()
 
     def stop(self) -> None:
         """Makes no further call; whoever waits for results goes on. A call under way ends in its time."""
         with self._changed:
             self._is_stopped = True
-            for lane in (self._shared, *self._own.values()):
+            for lane in self._lanes():
                 lane.queue.clear()
             self._changed.notify_all()
 
@@ -107,14 +107,18 @@ class Lanes(Generic[Key]):
         if thread:
             thread.join(wait_seconds)
         with self._changed:
-            return not self._pending()
+            return not self._under_way()
 
     # --- lanes -----------------------------------------------------------------------------------
 
-    def _pending(self) -> frozenset[Key]:
-        lanes = (self._shared, *self._own.values())
-        waiting = {key for lane in lanes for key, _ in lane.queue}
-        return frozenset(waiting | {lane.now for lane in lanes if lane.now is not None})
+    def _lanes(self) -> tuple[_Lane[Key], ...]:
+        return (self._shared, *self._own.values())
+
+    def _waiting(self) -> frozenset[Key]:
+        return frozenset(key for lane in self._lanes() for key, _ in lane.queue)
+
+    def _under_way(self) -> frozenset[Key]:
+        return frozenset(lane.now for lane in self._lanes() if lane.now is not None)
 
     def _add(self, lane: _Lane[Key], key: Key, job: Job) -> None:
         lane.queue.append((key, job))

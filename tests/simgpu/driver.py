@@ -122,7 +122,7 @@ class SimulatedLibrary:
         self._changed()
 
     def cost(self, call: str, microseconds: int) -> None:
-        """The NVML function ``call`` (without version) takes so long on every GPU, as one of a real driver."""
+        """The NVML function ``call`` (without version) takes so long on every GPU, as a real one does."""
         self._costs[f"cost.{call}"] = microseconds
         self._changed()
 
@@ -154,7 +154,8 @@ class SimulatedLibrary:
     def _changed(self) -> None:
         if self._directory is None:
             return
-        head: dict[str, Any] = {**self.values, "device_nodes": self._with_nodes, **self._costs, **self._failures}
+        head: dict[str, Any] = {**self.values, "device_nodes": self._with_nodes}
+        head |= {**self._costs, **self._failures}
         if self._events:
             head["event"] = self._events
         parts: list[Part] = [("driver", head), *(part for gpu in self.gpus for part in gpu.parts())]

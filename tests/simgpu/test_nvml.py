@@ -307,12 +307,13 @@ def test_a_call_may_cost_what_it_does_with_a_real_driver(driver, program):
     driver.cost("nvmlDeviceGetPcieThroughput", 3600 * 10**6)
     program("import threading")
 
-    program("(slow := threading.Thread(target=n.nvmlDeviceGetPcieThroughput, args=[gpu(), 0], daemon=True)).start()")
+    program("ask = lambda: n.nvmlDeviceGetPcieThroughput(gpu(), 0)")
+    program("(slow := threading.Thread(target=ask, daemon=True)).start()")
     program("n.nvmlDeviceGetTemperature(gpu(), 0)")
 
     assert program("slow.is_alive()") is True
     driver.cost("nvmlDeviceGetPcieThroughput", 1)
-    assert program("n.nvmlDeviceGetPcieThroughput(gpu(), 0)") == 0
+    assert program("ask()") == 0
 
 
 def test_no_gpu_at_all_is_a_driver_with_an_empty_list():
