@@ -35,8 +35,8 @@ def test_a_working_gpu_keeps_its_server_and_an_idle_one_does_not(hub, driver):
     gpu_of = {user: by_uuid[uuid] for user, (uuid,) in hub.gpus_held().items()}
 
     gpu_of["bob"].set(utilisation=1)
-    hub.until(lambda: hub.server("bob") is None, "bob's idle server is culled", 60)
+    hub.until(lambda: not hub.server("bob"), "bob's idle server is culled", 60)
     assert hub.is_ready("alice")
 
     gpu_of["alice"].set(utilisation=0)
-    hub.until(lambda: hub.server("alice") is None, "alice's server is culled once its GPU is idle", 60)
+    hub.until(lambda: not hub.server("alice"), "alice's server is culled once its GPU is idle", 60)
