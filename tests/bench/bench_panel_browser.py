@@ -1,7 +1,8 @@
 """What the panel costs in the browser: jupyterlab-nvdashboard against gpubox, eight simulated GPUs, one run.
 
-Prints how much JavaScript each loads before and after it is opened (gzip), and how busy the browser's main thread
-is with JupyterLab alone and with the panel open. Exit status 1 where a promise is missed. Run by `make bench`.
+Prints how much JavaScript each loads before and after it is opened (gzip), and how busy the browser's
+main thread is with JupyterLab alone and with the panel open. Exit status 1 where a promise is missed. Run by
+`make bench`.
 """
 
 from __future__ import annotations
