@@ -128,7 +128,7 @@ class Sampler:
             self._changed.notify_all()
         self._survey.interrupt()
         if self._thread and self._thread is not threading.current_thread():
-            self._thread.join(2 * self.intervals.patience_seconds)
+            self._thread.join(3.0)  # more than `Survey.stop` takes, but the driver's own close may hang
 
     # --- who watches -----------------------------------------------------------------------------
 

@@ -13,9 +13,8 @@ from enum import Flag, auto
 from typing import NamedTuple
 
 from .records import COLUMNS, GPU, HEALTH, LINKS, Driver, GPUState, Snapshot, Use, Value
-from .vendors import FIGURES, Reading, Tier
+from .vendors import FIGURES, UNLISTED, Reading, Tier
 
-UNLISTED = "The driver no longer lists this GPU: restart the machine."
 _TIER_OF = {name: tier for tier, names in FIGURES.items() for name in names}
 _TITLES = {"nvidia": "NVIDIA", "amd": "AMD"}
 
@@ -112,16 +111,12 @@ def _tried(place: Place, tiers: Tier, now: float) -> dict[Tier, float]:
 def gpus_of(
     places: Iterable[Place], gone: Iterable[Place], xids: Mapping[str, int], now: float
 ) -> tuple[GPU, ...]:
-    """All GPUs, in the drivers' order. Those ``gone`` from their place and at no other are lost."""
+    """All GPUs, in the drivers' order. Those ``gone`` from the driver's list are lost."""
     gpus: dict[str, GPU] = {}
-    cards = set()
     for place in places:
-        cards.add(place.card)
         for gpu in place.gpus:
             gpus.setdefault(gpu.id, _gpu_now(place, gpu, xids, now))
     for place in gone:
-        if place.card in cards:  # at another place, or cut anew
-            continue
         for gpu in place.gpus:
             lost = replace(place, state="lost", message=UNLISTED, tried=dict.fromkeys(FIGURES, now))
             gpus.setdefault(gpu.id, _gpu_now(lost, gpu, xids, now))

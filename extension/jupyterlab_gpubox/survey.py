@@ -19,6 +19,7 @@ from .watchdog import Job, Lanes
 
 _ALL = Tier.CORE | Tier.PROCESSES | Tier.HEALTH
 _HUNG = "A call to the driver has not come back: if that lasts, look at `dmesg` on the machine."
+_DRAIN_SECONDS = 1.0  # the longest that a healthy call takes, and more
 _TITLES = {"nvidia": "NVIDIA", "amd": "AMD"}
 
 # What a call is about: a card by its place in its vendor's list, the driver as a whole, its error events.
@@ -75,6 +76,8 @@ class Survey:
         self._note_hung_drivers()
         done = self._call(self._read_jobs(tiers) | self._listen_jobs(is_watched))
         self._grow_old(tiers, done)
+        here = {place.card for place in self._places.values()}  # some at another place than before
+        self._gone = {card: place for card, place in self._gone.items() if card not in here}
         self._look_at_links(links)
         return self.snapshot()
 
@@ -105,9 +108,9 @@ class Survey:
         self._link_lanes.stop()
 
     def stop(self) -> None:
-        """Ends the threads, and closes the drivers unless a call to one hangs."""
+        """Ends the threads within 2 s, and closes the drivers unless a call to one hangs."""
         self.interrupt()
-        if self._lanes.drain(self._patience_seconds) and self._link_lanes.drain(self._patience_seconds):
+        if self._lanes.drain(_DRAIN_SECONDS) and self._link_lanes.drain(_DRAIN_SECONDS):
             for side in self._sides.values():
                 side.module.close()
 
@@ -252,7 +255,6 @@ class Survey:
         if isinstance(outcome, _Read):
             if place.card and place.card != outcome.reading.card:
                 self._gone[place.card] = place
-            self._gone.pop(outcome.reading.card, None)
             self._places[key] = answered(place, outcome.reading, outcome.tiers, now)
         elif isinstance(outcome, GPULost):
             self._lost_tried_at[key] = now

@@ -344,6 +344,18 @@ def test_gpus_without_nvlink_have_no_such_figure():
     assert seen["pcie_tx_kib_per_second"] == 0
 
 
+def test_links_are_read_beside_the_rest_and_change_nothing_of_it(driver, server):
+    read(server, "CORE")
+    server("before = calls('nvmlDeviceGetHandleByIndex')")
+    read(server, "LINKS")
+    driver.gpus[0].fail("nvmlDeviceGetPcieThroughput", "GPU_IS_LOST")
+    with pytest.raises(ProgramError, match="GPULost"):
+        read(server, "LINKS")
+
+    assert server("calls('nvmlDeviceGetHandleByIndex') - before") == 0
+    assert server("cards[0].answers") is True
+
+
 def test_the_last_xid_is_heard_once_and_by_card(driver, server):
     read(server, "CORE", 0), read(server, "CORE", 1)
     assert server("nvidia.errors()") == {}
@@ -353,6 +365,15 @@ def test_the_last_xid_is_heard_once_and_by_card(driver, server):
 
     assert server("nvidia.errors()") == {driver.gpus[1].uuid: 79}
     assert server("nvidia.errors()") == {}
+    assert server("calls('nvmlEventSetCreate')") == 1
+
+
+def test_gpus_without_error_events_are_not_asked_again_each_time(driver, server):
+    driver.fail("nvmlEventSetWait", "NOT_SUPPORTED")
+    read(server, "CORE")
+
+    assert [server("nvidia.errors()") for _ in range(5)] == [{}] * 5
+    assert server("calls('nvmlEventSetCreate')") == 1
 
 
 def test_xids_of_the_others_are_heard_while_a_card_is_lost(driver, server):
@@ -372,6 +393,7 @@ def test_who_stops_listening_gives_the_event_set_back(driver, server):
     read(server, "CORE")
     server("nvidia.errors()")
     server("nvidia.stop_listening()")
+    assert server("calls('nvmlEventSetFree')") == 1
     driver.xid(driver.gpus[0], 13)  # nobody hears it
 
     assert server("nvidia.errors()") == {}

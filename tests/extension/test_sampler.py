@@ -162,10 +162,12 @@ def test_a_change_says_what_it_is_of(driver, server):
 
 def test_a_callback_that_fails_stops_nobody(driver, server):
     server("def fail(snapshot, change): raise RuntimeError('no')")
-    server("unsubscribe = sampler.subscribe(fail)")
-    server.ticks()
+    server("unsubscribe, others = sampler.subscribe(fail), []")
+    server("sampler.subscribe(lambda *_: others.append(1))")
+    server.wait("len(others) > 2")
     server("unsubscribe()")
     server.wait("any('could not be' in line for line in lines)")
+    server.ticks()
     server("lines.clear()")
     server.ticks()
 
@@ -275,6 +277,54 @@ def test_a_lost_gpu_is_looked_for_with_the_driver_opened_anew(driver, server):
     server.wait("calls('nvmlInit') - before > 0")
 
 
+def test_a_lost_gpu_costs_few_calls(driver):
+    with Server(driver, health_seconds=HOUR, retry_seconds=HOUR) as server:
+        server.watch()
+        server("watch.links = True")
+        driver.gpus[0].lose()
+        driver.gpus[1].lose()
+        server.wait("[gpu.state for gpu in sampler.snapshot().gpus] == ['lost', 'lost']")
+        server.ticks()
+        server("before = [calls(f'nvmlDevice{one}') for one in ('GetUtilizationRates', 'GetPcieThroughput')]")
+        server.ticks(10)
+        server("after = [calls(f'nvmlDevice{one}') for one in ('GetUtilizationRates', 'GetPcieThroughput')]")
+
+        assert server("before == after")
+
+
+def test_a_gpu_that_comes_back_has_all_its_figures_at_once(driver):
+    driver.gpus[0].lose()
+    with Server(driver, health_seconds=HOUR) as server:
+        server.watch()
+        driver.gpus[0].recover()
+        server.wait("[gpu.state for gpu in sampler.snapshot().gpus] == ['ok', 'ok']")
+
+        assert server.figure(driver.gpus[0], "throttle_reasons") == []
+
+
+def test_the_driver_is_not_opened_anew_under_a_call_that_hangs(driver, server):
+    driver.gpus[0].hang("nvmlDeviceGetPowerUsage", seconds=HOUR)
+    wait(lambda: server.gpu(driver.gpus[0])["state"] == "stale")
+    server("before = calls('nvmlInit') + calls('nvmlShutdown')")
+    driver.gpus[1].lose(known=True)
+    wait(lambda: server.gpu(driver.gpus[1])["state"] == "lost")
+    server.ticks(20)
+
+    assert server("calls('nvmlInit') + calls('nvmlShutdown') - before") == 0
+
+
+def test_a_driver_that_hangs_when_it_is_opened_anew_is_not_asked_meanwhile(driver, server):
+    server("lines.clear()")
+    driver.hang("nvmlInit", seconds=HOUR)
+    driver.gpus[0].lose(known=True)
+    wait(lambda: "does not answer" in server.driver()["message"])
+    server("before = calls()")
+    server.ticks(20)
+
+    assert server("calls() - before") == 0
+    assert len(server("lines")) == 2
+
+
 def test_a_figure_that_fails_grows_old_alone(driver, server):
     driver.gpus[0].set(temperature=61)
     wait(lambda: server.figure(driver.gpus[0], "temperature_celsius") == 61)
@@ -350,7 +400,11 @@ def test_a_hung_link_counter_makes_its_gpu_stale_and_no_other(driver, server):
     wait(lambda: server.gpu(driver.gpus[0])["state"] == "stale")
 
     wait(lambda: server.gpu(driver.gpus[1])["figures"].get("pcie_tx_kib_per_second") == 5)
+    driver.gpus[0].set(utilisation=77)  # not asked for: that might cost a second thread
+    server.ticks()
     assert server.gpu(driver.gpus[1])["state"] == "ok"
+    assert server.figure(driver.gpus[0], "utilisation_percent") == 0
+    assert server("threads()") == ["gpubox-driver", "gpubox-links", "gpubox-links", "gpubox-sampler"]
 
 
 # --- MIG -------------------------------------------------------------------------------------------
@@ -466,22 +520,26 @@ def test_gpus_that_appear_later_are_found():
             assert server.driver()["state"] == "ok"
 
 
-def test_a_gpu_that_the_driver_no_longer_lists_stays_as_lost_and_the_rest_move_up(eight):
+@pytest.mark.parametrize("place", [2, 7])
+def test_a_gpu_that_the_driver_no_longer_lists_stays_as_lost_and_the_rest_move_up(eight, place):
     with Server(eight) as server:
         server.watch()
         every = eight.gpus
-        eight.gpus = every[:2] + every[3:]
+        eight.gpus = every[:place] + every[place + 1 :]
         eight.set(host_pids=0)
-        wait(lambda: "no longer lists" in server.gpu(every[2])["message"])
+        wait(lambda: "no longer lists" in server.gpu(every[place])["message"])
         server.wait("sum(gpu.state == 'ok' for gpu in sampler.snapshot().gpus) == 7")
 
-        assert server.gpu(every[2])["state"] == "lost"
+        assert server.gpu(every[place])["state"] == "lost"
         assert sorted(server("[gpu.id for gpu in sampler.snapshot().gpus]")) == sorted(g.uuid for g in every)
 
         eight.gpus = every
         eight.set(host_pids=0)
         server.wait("[gpu.state for gpu in sampler.snapshot().gpus] == ['ok'] * 8")
         assert server("[gpu.id for gpu in sampler.snapshot().gpus]") == [gpu.uuid for gpu in every]
+        server("before = calls('nvmlInit')")
+        server.ticks(20)
+        assert server("calls('nvmlInit') - before") == 0  # nothing is missing
 
 
 # --- who watches -----------------------------------------------------------------------------------
@@ -517,21 +575,33 @@ def test_a_question_wakes_it_too_and_snapshot_does_not(driver):
         assert server("sampler.ask(60).drivers[0].state") == "ok"
 
 
-def test_without_a_watcher_the_tick_is_slow_and_xids_are_not_listened_for(driver):
+def test_without_a_watcher_the_tick_is_slow_until_the_next_one(driver):
     with Server(driver, idle_seconds=HOUR) as server:
-        server.watch()
-        server.wait("calls('nvmlEventSetCreate') > 0")
-        server("sampler._asked_at = 0; watch.close()")
-        server.wait("not sampler._was_watched")
-        server("before = len(told)")
-        server("threading.Event().wait(0.5)")
-        assert server("len(told) - before") <= 1
-        server("listened = calls('nvmlEventSetWait')")
-
-        driver.gpus[0].set(utilisation=23)
         server("watch = sampler.watch()")
+        server.wait("told")
+        server("watch.close()")
+        server.wait("sampler._schedule.wait_seconds(__import__('time').monotonic()) > 60")
+        driver.gpus[0].set(utilisation=23)
+
+        server("watch = sampler.watch()")
+
         wait(lambda: server.figure(driver.gpus[0], "utilisation_percent") == 23)
-        server.wait("calls('nvmlEventSetWait') > listened")
+        server.ticks(10)
+
+
+def test_xids_are_listened_for_only_while_somebody_watches(driver):
+    with Server(driver, idle_seconds=0.05) as server:
+        server.watch()
+        server.wait("calls('nvmlEventSetWait') > 0")
+        server("watch.close()")
+        server.wait("calls('nvmlEventSetFree') > 0")
+        server("listened = calls('nvmlEventSetWait')")
+        server.ticks(5)
+        assert server("calls('nvmlEventSetWait') - listened") == 0
+
+        server.watch()
+
+        server.wait("calls('nvmlEventSetWait') - listened > 0")
 
 
 def test_twenty_watchers_cost_what_one_does(driver):
@@ -586,3 +656,16 @@ def test_a_sampler_can_be_stopped_while_a_call_hangs(driver, server):
     server("sampler.stop()")
 
     server.wait("threads() == ['gpubox-driver']")  # the one in the call
+
+
+def test_a_sampler_can_be_stopped_while_it_waits_for_a_call(driver):
+    with Server(driver, patience_seconds=HOUR) as server:
+        server.watch()
+        driver.gpus[0].hang("nvmlDeviceGetPowerUsage", seconds=HOUR)
+        server("before = len(told)")
+        server("hung = calls('nvmlDeviceGetPowerUsage')")
+        server.wait("calls('nvmlDeviceGetPowerUsage') > hung")
+
+        server("sampler.stop()")
+
+        assert server("threads()") == ["gpubox-driver"]

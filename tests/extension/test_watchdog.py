@@ -74,6 +74,11 @@ def test_a_key_that_hangs_is_not_called_again_and_has_one_thread(lanes, release)
         assert lanes.results(60)["a"] == 1, number
 
     assert (len(made), threads()) == (1, 2)
+    release.set()
+    gather(lanes, "hung")
+    lanes.submit({"a": lambda: 1})
+    gather(lanes, "a")
+    assert len(made) == 1
 
 
 def test_a_late_result_is_told_and_a_quick_call_rejoins_the_others(lanes, release):

@@ -13,6 +13,8 @@ from typing import Protocol
 
 from ..records import COLUMNS, GPU, HEALTH, LINKS, Driver, Use, Value, Vendor
 
+UNLISTED = "The driver no longer lists this GPU: restart the machine."
+
 Figures = Mapping[str, Value]
 
 

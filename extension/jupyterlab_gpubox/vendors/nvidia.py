@@ -15,7 +15,7 @@ from typing import Any
 import pynvml
 
 from ..records import COLUMNS, GPU, HEALTH, LINKS, Driver, Use, Value, Vendor
-from . import DriverTrouble, GPULost, NoDriver, Reading, Tier
+from . import UNLISTED, DriverTrouble, GPULost, NoDriver, Reading, Tier
 from .nvidia_figures import (
     BY_TIER,
     MEMORY,
@@ -143,8 +143,10 @@ class NVIDIACard:
         try:
             handle = query(pynvml.nvmlDeviceGetHandleByIndex, self._gpu.index)
             uuid = query(pynvml.nvmlDeviceGetUUID, handle)
-        except NoSuchFigure:  # of the list, but not for this user
-            self._is_listed = False
+        except NoSuchFigure as error:
+            if self.handle is not None:
+                raise GPULost(UNLISTED) from error
+            self._is_listed = False  # of the list, but not for this user
             return
         except NoAnswer as error:
             raise GPULost(f"The driver does not say which GPU this is ({error}): look at `dmesg`.") from error
