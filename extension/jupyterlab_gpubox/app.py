@@ -19,7 +19,6 @@ from .box import find_box
 from .jupyter_processes import known_processes
 from .metrics import GPUCollector
 from .monitor import Monitor
-from .owners import Owners
 from .routes import handlers
 from .sampler import Intervals, Sampler
 
@@ -124,7 +123,6 @@ def load(serverapp: Any) -> Monitor:
     atexit.register(sampler.stop)
     monitor = Monitor(
         sampler,
-        Owners(),
         box=find_box(),
         known=lambda: known_processes(serverapp),
         activity_percent=options.activity_percent if options.count_as_activity else None,

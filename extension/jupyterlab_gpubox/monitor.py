@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from . import activity, wire
 from .box import Box
 from .owners import Owners
-from .procfs import cpu_ticks
+from .procfs import Procfs
 from .records import LINKS, Owner, ProcessList, Snapshot
 from .sampler import Change, Sampler
 
@@ -38,17 +38,18 @@ class Monitor:
     def __init__(
         self,
         sampler: Sampler,
-        owners: Owners,
         *,
         box: Box | None,
-        known: Callable[[], Mapping[int, Owner]],
+        known: Callable[[], Awaitable[Mapping[int, Owner]]],
         activity_percent: float | None,
         mark_active: Callable[[datetime], None],
     ) -> None:
         self.sampler = sampler
         self.box = box
-        self._owners = owners
         self._known = known
+        self._pids: Mapping[int, Owner] = {}
+        self._owners = Owners(lambda: self._pids)
+        self._procfs = Procfs()
         self._activity_percent = activity_percent
         self._mark_active = mark_active
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -180,8 +181,8 @@ class Monitor:
     # --- processes and activity ------------------------------------------------------------------
 
     async def _look_at_processes(self, snapshot: Snapshot) -> None:
-        known = dict(self._known())
-        before, self._processes = self._processes, await asyncio.to_thread(self._list, snapshot, known)
+        self._pids = await self._known()
+        before, self._processes = self._processes, await asyncio.to_thread(self._list, snapshot)
         if (before.processes, before.others, before.message) != (
             self._processes.processes,
             self._processes.others,
@@ -189,14 +190,21 @@ class Monitor:
         ):
             self._tell(_frame("processes", wire.processes(self._processes)))
         if self._activity_percent is not None:
-            ticks = await asyncio.to_thread(cpu_ticks, [process.pid for process in self._processes.processes])
-            busy = {pid for pid, spent in ticks.items() if spent > self._cpu_ticks.get(pid, spent)}
-            self._cpu_ticks = ticks
+            busy = await asyncio.to_thread(self._busy)
             if activity.works(snapshot, self._processes, self._activity_percent, busy):
                 self._mark_active(datetime.now(UTC))
 
-    def _list(self, snapshot: Snapshot, known: Mapping[int, Owner]) -> ProcessList:
-        return self._owners.processes(snapshot.uses, snapshot.gpus, known)
+    def _list(self, snapshot: Snapshot) -> ProcessList:
+        return self._owners.processes(snapshot.uses, snapshot.gpus)
+
+    def _busy(self) -> set[int]:
+        """The pids of our processes on GPUs that have used the CPU since the last look."""
+        before, stats = (
+            self._cpu_ticks,
+            {one.pid: self._procfs.stat(one.pid) for one in self._processes.processes},
+        )
+        self._cpu_ticks = {pid: stat.cpu_ticks for pid, stat in stats.items() if stat}
+        return {pid for pid, spent in self._cpu_ticks.items() if spent > before.get(pid, spent)}
 
 
 def has_links(snapshot: Snapshot) -> bool:

@@ -21,10 +21,14 @@ _LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class Stat:
-    """A process's parent and start; pid and start together name a process for ever."""
+    """A process's parent and start; pid and start together name a process for ever.
+
+    ``cpu_ticks`` is the CPU time that it has spent.
+    """
 
     parent: int
     started: int
+    cpu_ticks: int = 0
 
 
 class Procfs:
@@ -60,7 +64,7 @@ class Procfs:
         # The name, in brackets, may hold anything.
         fields = self._read(f"{pid}/stat").rpartition(b")")[2].split()
         try:
-            return Stat(parent=int(fields[1]), started=int(fields[19]))
+            return Stat(int(fields[1]), int(fields[19]), cpu_ticks=int(fields[11]) + int(fields[12]))
         except (IndexError, ValueError):
             return None
 

@@ -7,6 +7,7 @@ user's activity.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -94,7 +95,7 @@ class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
     def initialize(self, monitor: Monitor) -> None:
         self.monitor = monitor
         self._watch: Watch | None = None
-        self._deaf = lambda: None
+        self._deaf: Callable[[], None] = lambda: None
 
     @property
     def max_message_size(self) -> int:
@@ -108,7 +109,7 @@ class StreamHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
 
     def open(self, *args: Any, **kwargs: Any) -> None:
         """Watch, greet, and send every frame from here on."""
-        super().open(*args, **kwargs)  # type: ignore[no-untyped-call]
+        super().open(*args, **kwargs)
         self._last_write: Any = None
         self._watch = self.monitor.sampler.watch()
         self._deaf = self.monitor.listen(self._send)

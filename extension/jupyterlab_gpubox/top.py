@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from .owners import Owners
+from .procfs import Procfs
 from .records import GPU, Driver, Owner, ProcessList, Snapshot, Value
 from .sampler import Intervals, Sampler
 
@@ -53,7 +54,7 @@ def _interval(text: str) -> float:
 def watch(*, seconds: float = 1.0, once: bool = False) -> int:
     """Sample and draw. Returns 0, also where there is no GPU; 1 where a driver is in trouble."""
     sampler = Sampler(Intervals(core_seconds=seconds, idle_seconds=max(10.0, seconds)))
-    owners = Owners()
+    owners = Owners(_Names(sampler).known)
     try:
         with sampler.watch():
             sampler.ask()
@@ -97,9 +98,24 @@ def _own_screen() -> Iterator[None]:
 
 def _lines(sampler: Sampler, owners: Owners, *, width: int, colour: bool = False) -> list[str]:
     snapshot = sampler.snapshot()
-    known: Mapping[int, Owner] = {}
-    listed = owners.processes(snapshot.uses, snapshot.gpus, known)
+    listed = owners.processes(snapshot.uses, snapshot.gpus)
     return render(snapshot, listed, width=width, colour=colour)
+
+
+class _Names:
+    """On a machine of one's own every process has its name, whoever started it: there are no notebooks here
+    that it could be called after, and no other users to keep it from."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self._proc = Procfs()
+
+    def known(self) -> Mapping[int, Owner]:
+        """All processes on the GPUs that are to be seen."""
+        if not self._proc.is_of_the_host():
+            return {}
+        names = {use.pid: self._proc.name(use.pid) for use in self._sampler.snapshot().uses}
+        return {pid: Owner("server") for pid, name in names.items() if name}
 
 
 # --- what is drawn ---------------------------------------------------------------------------------
@@ -168,7 +184,7 @@ def _gpu_row(gpu: GPU) -> tuple[str, ...]:
 def _process_rows(snapshot: Snapshot, listed: ProcessList) -> list[tuple[str, ...]]:
     place = {gpu.id: str(gpu.index) for gpu in snapshot.gpus}
     rows = [
-        (place.get(one.gpu, "?"), str(one.pid), one.owner.name or one.name, _gib(one.memory_mib))
+        (place.get(one.gpu, "?"), str(one.pid), one.name or one.owner.name, _gib(one.memory_mib))
         for one in listed.processes
     ]
     for others in listed.others:

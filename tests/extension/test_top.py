@@ -67,10 +67,10 @@ def test_a_lost_gpu_and_old_figures_say_so() -> None:
 
 
 def test_processes_are_named_and_others_summed_up() -> None:
-    mine = Process("GPU-1", 4711, "python3", 12595, Owner("kernel", name="train.ipynb"))
+    mine = Process("GPU-1", 4711, "python3", 12595, Owner("server"))
     listed = ProcessList(0, (mine,), (Others("GPU-1", 2, 4000),))
     text = drawn(H100, listed=listed)
-    assert re.search(r"0 +4711 +train\.ipynb +12\.3 GiB", text)
+    assert re.search(r"0 +4711 +python3 +12\.3 GiB", text)
     assert re.search(r"2 other processes +3\.9 GiB", text)
 
 
