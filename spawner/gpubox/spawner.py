@@ -156,7 +156,7 @@ class GPUSpawner(StockSpawner):
         return ""
 
     def box_environment(self) -> dict[str, str]:
-        """What tells the box what it is and costs, for the head of its GPU panel (`jupyterlab_gpubox.box`)."""
+        """What tells the box what it is and costs: the head of its GPU panel (`jupyterlab_gpubox.box`)."""
         machine, lease = self.machine, self.lease
         assert machine is not None and lease is not None and lease.granted_at is not None
         limit = machine.time_limit_seconds
