@@ -41,7 +41,8 @@ def example(trait):
 
 
 def test_there_are_options():
-    assert {"GPUSpawner.machines", "GPUHub.patience", "GPUPanel.core_seconds"} <= {option.id for option in OPTIONS}
+    named = {option.id for option in OPTIONS}
+    assert {"GPUSpawner.machines", "GPUHub.patience", "GPUPanel.core_seconds"} <= named
 
 
 @pytest.mark.parametrize(("cls", "name", "trait"), OPTIONS)
