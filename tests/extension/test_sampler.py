@@ -40,7 +40,7 @@ FAST = {
     "idle_seconds": 0.1,
     "close_after_seconds": 3600.0,
     "retry_seconds": 0.05,
-    "patience_seconds": 0.3,
+    "patience_seconds": 1.0,  # a thread may get no processor for a while where all tests run at once
 }
 HOUR = 3600
 
@@ -267,6 +267,14 @@ def test_a_gpu_that_is_lost_from_the_first_look_on_is_listed_and_known_when_it_c
         assert server("sampler.snapshot().gpus[0].id") == driver.gpus[0].uuid
 
 
+def test_a_gpu_that_is_listed_but_not_for_this_user_is_not_there(driver):
+    driver.gpus[0].fail("nvmlDeviceGetHandleByIndex", "NO_PERMISSION")
+    with Server(driver) as server:
+        server.watch()
+
+        assert server("[gpu.id for gpu in sampler.snapshot().gpus]") == [driver.gpus[1].uuid]
+
+
 def test_a_lost_gpu_is_looked_for_with_the_driver_opened_anew(driver, server):
     server("before = calls('nvmlInit')")
     server.ticks(10)
@@ -285,11 +293,11 @@ def test_a_lost_gpu_costs_few_calls(driver):
         driver.gpus[1].lose()
         server.wait("[gpu.state for gpu in sampler.snapshot().gpus] == ['lost', 'lost']")
         server.ticks()
-        server("before = [calls(f'nvmlDevice{one}') for one in ('GetUtilizationRates', 'GetPcieThroughput')]")
+        of_gpus = "calls() - calls('nvmlEventSetWait')"
+        server(f"before = {of_gpus}")
         server.ticks(10)
-        server("after = [calls(f'nvmlDevice{one}') for one in ('GetUtilizationRates', 'GetPcieThroughput')]")
 
-        assert server("before == after")
+        assert server(f"{of_gpus} - before") == 0
 
 
 def test_a_gpu_that_comes_back_has_all_its_figures_at_once(driver):
@@ -365,7 +373,7 @@ def test_a_hung_call_leaves_the_others_fresh_and_costs_one_thread(eight):
 
 
 def test_a_gpu_joins_again_when_its_call_has_come_back(driver, server):
-    driver.gpus[0].hang("*", seconds=1)
+    driver.gpus[0].hang("*", seconds=2)
     wait(lambda: server.gpu(driver.gpus[0])["state"] == "stale")
     driver.gpus[0].recover()
     driver.gpus[0].set(utilisation=71)
@@ -476,7 +484,7 @@ def test_a_driver_that_goes_away_while_it_is_read_keeps_its_gpus_in_the_list(dri
 
 
 def test_a_driver_that_hangs_when_it_is_opened_is_in_trouble_until_it_answers(driver):
-    driver.hang("nvmlInit", seconds=2)
+    driver.hang("nvmlInit", seconds=3)
     with Server(driver) as server:
         server.watch()
         state = server.driver()
@@ -529,6 +537,7 @@ def test_a_gpu_that_the_driver_no_longer_lists_stays_as_lost_and_the_rest_move_u
         eight.set(host_pids=0)
         wait(lambda: "no longer lists" in server.gpu(every[place])["message"])
         server.wait("sum(gpu.state == 'ok' for gpu in sampler.snapshot().gpus) == 7")
+        server.ticks(20)  # among them some of health
 
         assert server.gpu(every[place])["state"] == "lost"
         assert sorted(server("[gpu.id for gpu in sampler.snapshot().gpus]")) == sorted(g.uuid for g in every)
@@ -546,7 +555,7 @@ def test_a_gpu_that_the_driver_no_longer_lists_stays_as_lost_and_the_rest_move_u
 
 
 def test_when_nobody_watches_the_driver_is_closed_and_the_next_watcher_wakes_it(driver):
-    with Server(driver, close_after_seconds=0.3) as server:
+    with Server(driver, close_after_seconds=0.3, health_seconds=HOUR) as server:
         server.watch()
         server("watch.close()")
         server.wait("sampler.snapshot().drivers[0].state == 'asleep'")
@@ -555,10 +564,11 @@ def test_when_nobody_watches_the_driver_is_closed_and_the_next_watcher_wakes_it(
             server("__import__('pynvml').nvmlDeviceGetCount()")
         assert server("told[-1][1] == Change.GPUS")
 
-        driver.gpus[0].set(utilisation=15)
+        driver.gpus[0].set(utilisation=15, event_reasons=4)
         server.watch()
 
         assert server.figure(driver.gpus[0], "utilisation_percent") == 15
+        assert server.figure(driver.gpus[0], "throttle_reasons") == ["power cap"]
         assert server.driver()["state"] == "ok"
         assert server("calls('nvmlInit')") == 2
         assert server("len(lines)") == 1
