@@ -1,0 +1,100 @@
+/** What the server tells, as docs/panel-api.md has it. Fields that we do not know are ignored. */
+
+/** null: the GPU or its driver has no such figure. */
+export type Value = number | string[] | null;
+
+/** Values by figure. A figure that has not been read yet is absent. */
+export type Figures = Record<string, Value | undefined>;
+
+export interface Driver {
+  vendor: string;
+  state: 'ok' | 'none' | 'trouble' | 'asleep';
+  version: string | null;
+  cuda: string | null;
+  message: string;
+}
+
+export interface Gpu {
+  id: string;
+  index: number;
+  name: string;
+  parent: string | null;
+  mig_profile: string | null;
+  memory_total_mib: number | null;
+  is_shared?: boolean;
+  state: 'ok' | 'stale' | 'lost';
+  message: string;
+  figures: Figures;
+  /** The figures that could not be read anew, with their age in seconds. */
+  stale: Record<string, number>;
+}
+
+export interface Gpus {
+  time: number;
+  drivers: Driver[];
+  columns: string[];
+  intervals: { core_seconds: number };
+  gpus: Gpu[];
+}
+
+export interface Tick {
+  time: number;
+  /** A row a GPU in the order of the last `Gpus`, a value a column. */
+  values: (number | null)[][];
+  stale?: Record<string, Record<string, number>>;
+}
+
+export interface Owner {
+  kind: 'kernel' | 'terminal' | 'server' | 'unknown';
+  id: string;
+  name: string;
+  path: string;
+}
+
+export interface Process {
+  gpu: string;
+  pid: number;
+  name: string;
+  memory_mib: number | null;
+  is_estimated: boolean;
+  owner: Owner;
+}
+
+export interface Others {
+  gpu: string;
+  count: number;
+  memory_mib: number | null;
+}
+
+export interface Processes {
+  processes: Process[];
+  others: Others[];
+  message: string;
+}
+
+export type Frame =
+  | ({ type: 'gpus' } & Gpus)
+  | ({ type: 'tick' } & Tick)
+  | ({ type: 'processes' } & Processes);
+
+/** Values by GPU and column, a value a time. */
+export type Series = Record<string, Record<string, (number | null)[] | undefined> | undefined>;
+
+export interface Rows {
+  times: number[];
+  columns: string[];
+  gpus: Series;
+  peaks: Series;
+}
+
+export interface Box {
+  machine: string;
+  title: string;
+  contents: string;
+  started: number;
+  price_per_hour: number;
+  currency: string;
+  cost: number;
+  ends: number | null;
+  hub_url: string;
+}
