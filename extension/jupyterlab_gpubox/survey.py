@@ -258,6 +258,8 @@ class Survey:
             self._places[key] = answered(place, outcome.reading, outcome.tiers, now)
         elif isinstance(outcome, GPULost):
             self._lost_tried_at[key] = now
+            if not place.card:  # it may at least have told who it is
+                place = replace(place, gpus=self._sides[key[0]].cards[int(key[1])].gpus)
             self._places[key] = unanswered(place, _ALL, now, "lost", str(outcome))
         elif isinstance(outcome, Exception):
             self._places[key] = unanswered(place, _ALL, now, "stale", f"It cannot be read: {outcome!r}.")

@@ -96,8 +96,16 @@ def box(found: Box | None, now: float) -> dict[str, Any]:
 
 
 def only(snapshot: Snapshot, ids: Collection[str]) -> Snapshot:
-    """The snapshot with those GPUs alone, and those cards' slices."""
-    mine = tuple(gpu for gpu in snapshot.gpus if gpu.id in ids or gpu.parent in ids)
+    """The snapshot with those GPUs alone, and those cards' slices.
+
+    Where some of them are missing, one that does not tell who it is may be it.
+    """
+    some_missing = not {gpu.id for gpu in snapshot.gpus} >= set(ids)
+    mine = tuple(
+        gpu
+        for gpu in snapshot.gpus
+        if gpu.id in ids or gpu.parent in ids or (some_missing and gpu.id == f"{gpu.vendor}-{gpu.index}")
+    )
     held = {gpu.id for gpu in mine}
     uses = tuple(use for use in snapshot.uses if use.gpu in held)
     return Snapshot(time=snapshot.time, drivers=snapshot.drivers, gpus=mine, uses=uses)

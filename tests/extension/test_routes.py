@@ -253,6 +253,17 @@ def test_a_box_tells_its_machine_and_shows_its_own_gpus_alone(start_jupyter, dri
     assert [(gpu["id"], gpu["is_shared"]) for gpu in gpus] == [(driver.gpus[1].uuid, True)]
 
 
+def test_a_box_whose_gpu_is_lost_and_tells_nothing_shows_it(start_jupyter):
+    with SimulatedLibrary("2xH100") as driver:
+        driver.gpus[0].lose()
+        facts = {"machine": "h100", "title": "1x H100", "started": 1000.0, "gpus": [driver.gpus[0].uuid]}
+        server = start_jupyter(driver, GPUBOX_BOX=json.dumps(facts))
+
+        (gpu,) = server.get(API + "gpus")["gpus"]
+
+        assert (gpu["index"], gpu["state"]) == (0, "lost")
+
+
 def test_a_server_with_no_driver_says_so_without_an_error(start_jupyter, document):
     server = start_jupyter(None)
 

@@ -267,6 +267,19 @@ def test_a_gpu_that_is_lost_from_the_first_look_on_is_listed_and_known_when_it_c
         assert server("sampler.snapshot().gpus[0].id") == driver.gpus[0].uuid
 
 
+def test_a_gpu_that_is_lost_from_the_first_look_on_has_its_own_id_where_it_tells_it(driver):
+    driver.gpus[0].lose(known=True)
+    with Server(driver) as server:
+        server.watch()
+        assert server("[gpu.id for gpu in sampler.snapshot().gpus]") == [gpu.uuid for gpu in driver.gpus]
+        assert server("sampler.snapshot().gpus[0].state") == "lost"
+
+        driver.gpus[0].recover()
+        server.wait("sampler.snapshot().gpus[0].state == 'ok'")
+
+        assert server("sampler.snapshot().gpus[0].name") == driver.gpus[0].name
+
+
 def test_a_gpu_that_is_listed_but_not_for_this_user_is_not_there(driver):
     driver.gpus[0].fail("nvmlDeviceGetHandleByIndex", "NO_PERMISSION")
     with Server(driver) as server:

@@ -86,6 +86,9 @@ class NVIDIA:
         self._listener.stop()
 
 
+_UNNAMED = "NVIDIA GPU"
+
+
 @dataclass(frozen=True)
 class _Slice:
     handle: Any
@@ -98,7 +101,7 @@ class NVIDIACard:
     def __init__(self, place: int) -> None:
         self.handle: Any = None
         self.answers = False
-        self._gpu = GPU(id=f"nvidia-{place}", index=place, vendor="nvidia", name="NVIDIA GPU")
+        self._gpu = GPU(id=f"nvidia-{place}", index=place, vendor="nvidia", name=_UNNAMED)
         self._is_listed = True
         self._slices: tuple[_Slice, ...] = ()
         # What this GPU or its driver does not have, as (GPU id, first figure): not asked again every second.
@@ -151,9 +154,11 @@ class NVIDIACard:
         except NoAnswer as error:
             raise GPULost(f"The driver does not say which GPU this is ({error}): look at `dmesg`.") from error
         if uuid != self._gpu.id:
-            name = _or_none(pynvml.nvmlDeviceGetName, handle) or "NVIDIA GPU"
-            self._gpu = replace(self._gpu, id=uuid, name=name, memory_total_mib=_total_mib(handle))
+            self._gpu = replace(self._gpu, id=uuid, name=_UNNAMED)
             self._rates = Rates()
+        if self._gpu.name == _UNNAMED:  # one that is lost may tell its UUID and no more
+            name = _or_none(pynvml.nvmlDeviceGetName, handle) or _UNNAMED
+            self._gpu = replace(self._gpu, name=name, memory_total_mib=_total_mib(handle))
         self.handle, self._is_listed = handle, True
         mig, _ = _or_none(pynvml.nvmlDeviceGetMigMode, handle) or (0, 0)
         self._slices = tuple(self._find_slices(handle)) if mig else ()
