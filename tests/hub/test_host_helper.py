@@ -41,7 +41,7 @@ def mounts(box):
 
 
 def told(box):
-    """What the helper says when the box asks for its own processes and for this test's; None if it does not."""
+    """What the helper says when the box asks for its own processes and for this test; None if nothing."""
     pids = [int(line[1]) for line in box.top()["Processes"]]
     code, answer = box.exec_run(["python3", "-c", ASK % str([*pids, os.getpid()])])
     return json.loads(answer)["pids"] if code == 0 else None
