@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -429,6 +429,9 @@ class GPUSpawner(StockSpawner):
     async def stop_box(self, box: Box) -> None:
         """Stop a box that no server claims. Raises EngineError."""
         raise NotImplementedError
+
+    async def look_after(self, boxes: Collection[Box]) -> None:
+        """See to what these boxes, all of the hub's, need beside them; trouble is logged, not raised."""
 
     async def confirm_stopped(self) -> bool:
         """Whether the engine says that this server does not run. Raises EngineError if it won't say."""
