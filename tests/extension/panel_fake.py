@@ -67,7 +67,7 @@ class Script:
         total = gpu["memory_total_mib"] or 0
         phase = when / 47 + 1.7 * gpu["index"]
         busy = 60 + 38 * math.tanh(3 * math.sin(phase)) + 4 * math.sin(when * 2.1 + gpu["index"])
-        full = (0.55 + 0.12 * gpu["index"] % 0.42) * total * (0.9 + 0.08 * math.tanh(4 * math.sin(phase - 0.4)))
+        full = (0.5 + 0.12 * gpu["index"] % 0.42) * total * (0.9 + 0.08 * math.tanh(4 * math.sin(phase - 0.4)))
         waved = [min(100, max(0, round(busy))), round(full), round(busy * 0.6), 90 + 6 * busy, 38 + busy / 4, 1980]
         return [None if value is None else new for value, new in zip(row, waved, strict=True)]
 
