@@ -64,6 +64,8 @@ setup(
         "test": [
             "build",
             "hypothesis",
+            "jsonschema",
+            "jupyterhub-idle-culler>=2",
             "mypy",
             "nvitop",
             "playwright",
@@ -74,6 +76,7 @@ setup(
             "types-docker",
             "types-psutil",
             "types-requests",
+            "websocket-client",
         ],
     },
     entry_points={

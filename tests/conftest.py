@@ -2,6 +2,7 @@
 
 pytest_plugins = [
     "fixtures.hub",
+    "fixtures.jupyter",
     "fixtures.parts",
     "fixtures.postgres",
     "fixtures.browser",

@@ -11,11 +11,13 @@ import pytest
 from traitlets import HasTraits
 
 import gpubox
+import jupyterlab_gpubox
 
 
 def options():
     """All configurable traits that gpubox's own classes define."""
-    for module in pkgutil.walk_packages(gpubox.__path__, "gpubox."):
+    packages = (gpubox, jupyterlab_gpubox)
+    for module in itertools.chain(*(pkgutil.walk_packages(p.__path__, f"{p.__name__}.") for p in packages)):
         if ".migrations" in module.name:
             continue  # run by Alembic alone
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
@@ -39,7 +41,8 @@ def example(trait):
 
 
 def test_there_are_options():
-    assert {"GPUSpawner.machines", "GPUHub.patience"} <= {option.id for option in OPTIONS}
+    named = {option.id for option in OPTIONS}
+    assert {"GPUSpawner.machines", "GPUHub.patience", "GPUPanel.core_seconds"} <= named
 
 
 @pytest.mark.parametrize(("cls", "name", "trait"), OPTIONS)

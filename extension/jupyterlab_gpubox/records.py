@@ -110,7 +110,7 @@ class Owner:
 
 @dataclass(frozen=True)
 class Process:
-    """A process of this Jupyter server on a GPU. ``is_estimated``: the driver told another namespace's pid."""
+    """A process of this Jupyter server on a GPU. ``is_estimated``: its pid was another namespace's."""
 
     gpu: str
     pid: int

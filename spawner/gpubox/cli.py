@@ -1,4 +1,4 @@
-"""The command `gpubox`: run, doctor, gpus, image.
+"""The command `gpubox`: run, doctor, gpus, top, image.
 
 What each does is in ``host``; here are arguments, words and exit statuses. Whatever goes wrong ends
 in one sentence and status 1; ``--debug`` shows where it came from.
@@ -133,6 +133,13 @@ def gpus(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def watch(arguments: argparse.Namespace) -> int:
+    """Show the GPUs and who uses them, refreshed; status 1 where a driver is in trouble."""
+    from jupyterlab_gpubox import top
+
+    return top.watch(seconds=arguments.seconds, once=arguments.once)
+
+
 def _prepare_processes() -> None:
     from .host import survey
 
@@ -177,6 +184,8 @@ def _gpu_table(found: Inventory) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from jupyterlab_gpubox import top
+
     parser = argparse.ArgumentParser(prog="gpubox", description="ML-in-a-box for your own GPU machines.")
     parser.add_argument("--version", action="version", version=f"gpubox {__version__}")
     parser.add_argument("--debug", action="store_true", help="on an error, show where it came from")
@@ -196,6 +205,10 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("gpus", help="list the GPUs of this machine")
     command.set_defaults(command=gpus)
+
+    command = commands.add_parser("top", help="the GPUs and who uses them, refreshed each second")
+    command.set_defaults(command=watch)
+    top.add_arguments(command)
 
     command = commands.add_parser("image", help="build the image that servers run")
     command.set_defaults(command=build)

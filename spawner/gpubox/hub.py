@@ -333,6 +333,7 @@ class GPUHub(SingletonConfigurable):
                 await self._do(repair, engine)
             except Exception as error:
                 self.log.error("That could not be done (%s); the next round tries again.", error)
+        await engine.look_after(boxes)
         return bool(repairs)
 
     async def _do(self, repair: Repair, engine: GPUSpawner) -> None:

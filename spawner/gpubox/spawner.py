@@ -9,8 +9,9 @@ business; which GPU is ``pool``'s.
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +98,7 @@ class GPUSpawner(StockSpawner):
     _ticket: int | None = None  # the lease or ticket that this object asked for
     _machine: MachineType | None = None
     _lease: Lease | None = None
+    _contents = ""  # what the image of this start holds, in words
     _has_boot_slot = False
     _undoing: asyncio.Task[None] | None = None
 
@@ -152,6 +154,24 @@ class GPUSpawner(StockSpawner):
     async def image_contents(self, machine: MachineType) -> str:
         """What is in the image of the machine type, in words; empty where the engine cannot tell."""
         return ""
+
+    def box_environment(self) -> dict[str, str]:
+        """What tells the box what it is and costs: the head of its GPU panel (`jupyterlab_gpubox.box`)."""
+        machine, lease = self.machine, self.lease
+        assert machine is not None and lease is not None and lease.granted_at is not None
+        limit = machine.time_limit_seconds
+        facts = {
+            "machine": machine.name,
+            "title": machine.title,
+            "contents": self._contents,
+            "started": lease.granted_at,
+            "ends": lease.granted_at + limit if limit else None,
+            "price_per_hour": machine.price_per_hour,
+            "currency": self.currency,
+            "is_shared": machine.slots_per_gpu > 1,
+            "gpus": lease.gpus,
+        }
+        return {"GPUBOX_BOX": json.dumps(facts)}
 
     def _group_names(self) -> list[str]:
         return [group.name for group in self.user.groups]
@@ -409,6 +429,9 @@ class GPUSpawner(StockSpawner):
     async def stop_box(self, box: Box) -> None:
         """Stop a box that no server claims. Raises EngineError."""
         raise NotImplementedError
+
+    async def look_after(self, boxes: Collection[Box]) -> None:
+        """See to what these boxes, all of the hub's, need beside them; trouble is logged, not raised."""
 
     async def confirm_stopped(self) -> bool:
         """Whether the engine says that this server does not run. Raises EngineError if it won't say."""

@@ -44,6 +44,14 @@ def volume(docker_client: docker.DockerClient) -> Iterator[str]:
 # --- as the image's user ----------------------------------------------------------------------------
 
 
+def test_jax_looks_for_no_gpu_where_there_is_none_unless_told(image: str) -> None:
+    print_it = ("sh", "-c", 'echo "[${JAX_PLATFORMS-unset}]"')
+    assert said(image, *print_it) == "[cpu]"
+    assert said(image, *print_it, options=("--env=JAX_PLATFORMS=",)) == "[]"
+    with_gpu = ("--device=/dev/null:/dev/nvidiactl",)
+    assert said(image, *print_it, options=with_gpu) == "[unset]"
+
+
 WHO = "echo $(id -u):$(id -g) $(id -un) $HOME $USER $(umask) $(pwd)"
 
 

@@ -55,6 +55,7 @@ class SimulatedLibrary:
         self._wishes: tuple[Wish, ...] = parse(specification)
         self._directory: Path | None = None
         self._failures: dict[str, Value] = {}
+        self._costs: dict[str, Value] = {}
         self._events: list[str] = []
         self._sequence = 0
         self._process = os.getpid()
@@ -120,6 +121,11 @@ class SimulatedLibrary:
         self._failures[f"hang.{call}"] = int(seconds * 1000)
         self._changed()
 
+    def cost(self, call: str, microseconds: int) -> None:
+        """The NVML function ``call`` (without version) takes so long on every GPU, as a real one does."""
+        self._costs[f"cost.{call}"] = microseconds
+        self._changed()
+
     def unload(self) -> None:
         """The kernel module is not loaded: nvmlInit says so."""
         self.fail("nvmlInit", "DRIVER_NOT_LOADED")
@@ -148,7 +154,8 @@ class SimulatedLibrary:
     def _changed(self) -> None:
         if self._directory is None:
             return
-        head: dict[str, Any] = {**self.values, "device_nodes": self._with_nodes, **self._failures}
+        head: dict[str, Any] = {**self.values, "device_nodes": self._with_nodes}
+        head |= {**self._costs, **self._failures}
         if self._events:
             head["event"] = self._events
         parts: list[Part] = [("driver", head), *(part for gpu in self.gpus for part in gpu.parts())]

@@ -6,6 +6,7 @@ Every NVML symbol that nvidia-ml-py names is defined: those that the C files do 
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import importlib.util
 import os
@@ -35,6 +36,13 @@ def build_library() -> Path:
     if not library.exists():
         _compile(stubs, library)
     return library
+
+
+def calls(function: str | None = None) -> int:
+    """How often this process has called an NVML function (its name without version), or any of them."""
+    count = ctypes.CDLL(SONAME).simgpu_calls
+    count.restype, count.argtypes = ctypes.c_ulonglong, [ctypes.c_char_p]
+    return int(count(function.encode() if function else None))
 
 
 def _nvml_symbols() -> set[str]:

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-_SPAWNER = Path(__file__).parents[2] / "spawner"
+_ROOT = Path(__file__).parents[2]
+_PATHS = [str(_ROOT / directory) for directory in ("spawner", "extension", "tests")]
 _LOOP = """
 import json, sys
 scope = {}
@@ -40,7 +41,7 @@ class Program:
     """
 
     def __init__(self, environment: Mapping[str, str], *begin: str) -> None:
-        paths = os.pathsep.join([str(_SPAWNER), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([*_PATHS, os.environ.get("PYTHONPATH", "")])
         self._process = subprocess.Popen(
             [sys.executable, "-c", _LOOP],
             env={**os.environ, "PYTHONPATH": paths, **environment},

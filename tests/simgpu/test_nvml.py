@@ -290,6 +290,32 @@ def test_a_call_before_init_is_refused(driver):
             program("n.nvmlDeviceGetCount()")
 
 
+def test_calls_are_counted_by_function_and_in_all(driver, program):
+    program("from simgpu.library import calls")
+    before = program("calls()")
+
+    program("[n.nvmlDeviceGetUtilizationRates(gpu()) for _ in range(3)]")
+    program("n.nvmlDeviceGetComputeRunningProcesses(gpu())")
+
+    assert program("calls('nvmlDeviceGetUtilizationRates')") == 3
+    assert program("calls('nvmlDeviceGetComputeRunningProcesses')") == 1
+    assert program("calls('nvmlDeviceGetCount')") == 0
+    assert program("calls()") - before == 3 + 1 + 4  # each with a handle
+
+
+def test_a_call_may_cost_what_it_does_with_a_real_driver(driver, program):
+    driver.cost("nvmlDeviceGetPcieThroughput", 3600 * 10**6)
+    program("import threading")
+
+    program("ask = lambda: n.nvmlDeviceGetPcieThroughput(gpu(), 0)")
+    program("(slow := threading.Thread(target=ask, daemon=True)).start()")
+    program("n.nvmlDeviceGetTemperature(gpu(), 0)")
+
+    assert program("slow.is_alive()") is True
+    driver.cost("nvmlDeviceGetPcieThroughput", 1)
+    assert program("ask()") == 0
+
+
 def test_no_gpu_at_all_is_a_driver_with_an_empty_list():
     with SimulatedLibrary("") as driver, Program(driver.environment(), *OPEN) as program:
         assert program("n.nvmlDeviceGetCount()") == 0

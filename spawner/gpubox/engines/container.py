@@ -40,6 +40,8 @@ class BoxSpec:
     memory_mib: int | None
     shm_mib: int | None
     pids: int
+    # Mounts of gpubox's own, as Docker's "Binds" has them.
+    binds: tuple[str, ...] = ()
 
 
 def create_arguments(
@@ -78,6 +80,8 @@ def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment
     config["SecurityOpt"] = options
     if not config.get("CapAdd") and not config.get("CapDrop"):
         config["CapDrop"] = ["ALL"]
+    if spec.binds:
+        config["Binds"] = [*(config.get("Binds") or []), *spec.binds]
     if spec.gpus:
         config["DeviceRequests"] = [
             *(config.get("DeviceRequests") or []),
@@ -121,6 +125,11 @@ def labels(spec: BoxSpec) -> dict[str, str]:
         LABEL_MACHINE: spec.machine,
         LABEL_GPUS: ",".join(spec.gpus),
     }
+
+
+def contents(image: Mapping[str, Any]) -> str:
+    """What an image (an inspect record) says is in it, in words; empty if it does not say."""
+    return str((image["Config"].get("Labels") or {}).get(LABEL_CONTENTS, ""))
 
 
 def box_from_listing(container: Mapping[str, Any]) -> Box:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, cast
@@ -17,14 +18,17 @@ import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
-from traitlets import Enum, Unicode, default
+from traitlets import Bool, Enum, Unicode, default
 
+from .. import hosthelper
+from ..hub import configured
 from ..machines import MachineType
 from ..spawner import GPUSpawner, refusal
 from . import Box, EngineError, container
 
 _ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 _CALLS_AT_ONCE = 32
+_IMAGE = "gpubox/cpu:latest"
 
 
 class DockerGPUSpawner(GPUSpawner, DockerSpawner):
@@ -51,9 +55,20 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """,
     ).tag(config=True)
 
+    host_helper = Bool(
+        True,
+        help="""Run the host helper: a small container that may see this host's processes, and nothing else.
+
+        With older NVIDIA drivers it tells a machine which of its notebooks uses the GPU; without it, that is
+        estimated. It runs from the default image and starts with the first GPU machine. To do without::
+
+            c.DockerGPUSpawner.host_helper = False
+        """,
+    ).tag(config=True)
+
     @default("image")
     def _default_image(self) -> str:
-        return "gpubox/cpu:latest"
+        return _IMAGE
 
     @default("volumes")
     def _default_volumes(self) -> dict[str, str]:
@@ -120,12 +135,18 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             memory_mib=machine.memory_mib,
             shm_mib=machine.shm_mib,
             pids=machine.pids,
+            binds=self._binds,
         )
 
     def get_env(self) -> dict[str, str]:
         """The stock environment, and what tells the box its machine."""
         spec = self.box_spec
-        return {**container.thread_hints(spec), **super().get_env(), **container.environment(spec)}
+        return {
+            **container.thread_hints(spec),
+            **super().get_env(),
+            **container.environment(spec),
+            **self.box_environment(),
+        }
 
     def image_choices(self) -> list[str]:
         """DockerSpawner's allowed_images, where the admin offers a choice."""
@@ -138,8 +159,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             image = await self.docker("inspect_image", machine.image or self._base_image or self.image)
         except _ENGINE_ERRORS:  # the form is no place for it: the start says what is wrong
             return ""
-        labels = image["Config"].get("Labels") or {}
-        return str(labels.get(container.LABEL_CONTENTS, ""))
+        return container.contents(image)
 
     async def check_can_run(self, machine: MachineType) -> None:
         """See to it that the image is there, before anyone waits in line for a GPU."""
@@ -149,7 +169,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         chosen = self.user_options.get("image")
         image = await self.check_allowed(chosen) if chosen else self.image
         try:
-            await self.docker("inspect_image", image)
+            self._contents = container.contents(await self.docker("inspect_image", image))
         except ImageNotFound as error:
             await self._pull_for(machine, image, error)
         except _ENGINE_ERRORS as error:
@@ -179,6 +199,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """Make the container, with devices, limits and labels of its machine."""
         image = await self.docker("inspect_image", self.image)
         attachment = await self._attachment() if self.box_spec.gpus else "cdi"
+        self._binds = await self._ensure_helper() if self.box_spec.gpus else ()
         call = self.docker
 
         def with_machine(method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
@@ -245,6 +266,40 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
                 "gpu_not_attached",
                 503,
             )
+
+    # --- the host helper -------------------------------------------------------------------------
+
+    _binds: tuple[str, ...] = ()
+    _helper_trouble = ""
+
+    async def look_after(self, boxes: Collection[Box]) -> None:
+        """See to it that the host helper runs while a box has a GPU."""
+        if any(box.running and box.gpus for box in boxes):
+            await self._ensure_helper()
+
+    async def _ensure_helper(self) -> tuple[str, ...]:
+        """Start the host helper where it does not run; what a box needs of it. Never fails a start."""
+        if not self.host_helper:
+            return ()
+        hub_id = self.gpuhub.pool.hub_id
+        # The admin's image, whatever this user chose: a user's own is not to see the host's processes.
+        image = configured(type(self), self.config, "image", _IMAGE)
+        binds: tuple[str, ...] = ()
+        trouble = ""
+        try:
+            await hosthelper.ensure_volume(self.docker, hub_id)
+            binds = (hosthelper.mount(hub_id),)
+            await hosthelper.ensure_helper(self.docker, hub_id, image)
+        except _ENGINE_ERRORS as error:
+            trouble = _explanation(error)
+        if trouble and trouble != DockerGPUSpawner._helper_trouble:
+            self.log.warning(
+                "The host helper could not be started (%s): with older drivers, which notebook uses a GPU"
+                " is estimated. It is tried again with every round and every start on a GPU.",
+                trouble,
+            )
+        DockerGPUSpawner._helper_trouble = trouble
+        return binds
 
     # --- the engine's word -----------------------------------------------------------------------
 

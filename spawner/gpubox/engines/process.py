@@ -116,6 +116,7 @@ class ProcessGPUSpawner(GPUSpawner, LocalProcessSpawner):
         gpus = ",".join(lease.gpus)
         return {
             **super().get_env(),
+            **self.box_environment(),
             "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
             "CUDA_VISIBLE_DEVICES": gpus,
             "GPUBOX_GPUS": gpus,

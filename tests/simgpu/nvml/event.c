@@ -80,6 +80,7 @@ NVML int nvmlEventSetCreate(struct set **out) {
 }
 
 NVML int nvmlEventSetFree(struct set *set) {
+    ENTER_DRIVER();
     free(set);
     return SUCCESS;
 }
