@@ -5,7 +5,7 @@
 #   make run ENGINE=process     ... with no containers: each server a process of this machine
 #   make run SIMULATE=4xH100    ... with simulated GPUs, for a demonstration
 #   make image TARGET=cuda      the image for NVIDIA GPUs (cpu, cuda, cuda12)
-#   make test                   ruff, mypy and every test (ARGS="-k pool" for some)
+#   make test                   ruff, mypy, tsc and every test (ARGS="-k pool" for some)
 #
 # Versions come from the lock files in spawner/locks and images/locks; all goes into .venv.
 
@@ -34,7 +34,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 .DEFAULT_GOAL := help
 .PHONY: run test lint image bench lock clean help
 
-run: .venv/.run .venv/.proxy ## set up what is missing, then start the hub
+run: .venv/.run .venv/.proxy .venv/.panel ## set up what is missing, then start the hub
 ifeq ($(SIMULATE),)
 	@exec gpubox run --port $(PORT)
 else
@@ -42,20 +42,22 @@ else
 	@PYTHONPATH=tests exec python -m simgpu $(SIMULATE) -- gpubox run --port $(PORT)
 endif
 
-test: .venv/.test .venv/.proxy ## run ruff, mypy and every test
+test: .venv/.test .venv/.proxy .venv/.panel ## run ruff, mypy, tsc and every test
 	@$(call debian,$(TEST_PACKAGES))
 	@ENGINE=docker gpubox image || { [ "$$CI" != true ] && $(SAY) tests "going on without containers"; }
-	@$(SAY) lint "ruff, mypy"
+	@$(SAY) lint "ruff, mypy, tsc"
 	@ruff check -q .
 	@mypy
+	@cd extension && jlpm lint
 	@$(SAY) tests "pytest"
 	@ENGINE=docker python -m pytest $(ARGS)
 
-lint: .venv/.test ## run ruff and mypy alone
+lint: .venv/.test .venv/.panel ## run ruff, mypy and the TypeScript compiler alone
 	@ruff check .
 	@mypy
+	@cd extension && jlpm lint
 
-image: .venv/.run ## build the image, with what changed since the last build (TARGET=cuda for NVIDIA GPUs)
+image: .venv/.run .venv/.panel ## build the image, with what changed since the last build (TARGET=cuda for NVIDIA GPUs)
 	@gpubox image build $(TARGET)
 
 bench: .venv/.test .venv/.proxy ## measure starts and the pool, side by side with the stock spawner
@@ -67,6 +69,7 @@ lock: .venv/.run ## write the lock files anew, with the newest versions
 	@$(LOCKS)/lock
 
 clean: ## remove what make made here; state, images and volumes stay
+	rm -rf extension/node_modules extension/lib extension/*.tsbuildinfo extension/jupyterlab_gpubox/labextension
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis spawner/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -103,6 +106,19 @@ help: ## say what can be made
 	    cd .venv/proxy && ../bin/node $$node/lib/node_modules/npm/bin/npm-cli.js ci \
 	        --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
+	@touch $@
+
+# The GPU panel, which is TypeScript: built where `gpubox image` and the wheel find it, and linked to
+# where the JupyterLab of this .venv looks.
+PANEL := extension/jupyterlab_gpubox/labextension
+.venv/.panel: .venv/.proxy $(shell find extension/src extension/style extension/schema -type f) \
+    $(addprefix extension/,package.json yarn.lock .yarnrc.yml tsconfig.json)
+	@$(SAY) panel "building the GPU panel"
+	@cd extension && { jlpm install --immutable && jlpm build; } >../.panel.log 2>&1 || \
+	    { tail -n 20 ../.panel.log; rm -f ../.panel.log; exit 1; }
+	@rm -f .panel.log
+	@mkdir -p .venv/share/jupyter/labextensions/@gpubox
+	@ln -sfnr $(PANEL) .venv/share/jupyter/labextensions/@gpubox/jupyterlab-gpubox
 	@touch $@
 
 # $(call debian,PACKAGES) installs those that are missing, or says which where it may not.

@@ -1,15 +1,84 @@
 """The one distribution, `gpubox`: the hub's side (spawner/) and the box's side (extension/).
 
-The tools' settings are in pyproject.toml; exact versions in spawner/locks/.
+The tools' settings are in pyproject.toml; exact versions in spawner/locks/. The GPU panel, which is
+TypeScript, is built on the way into a wheel where that was not done yet.
 """
 
+import os
 import re
+import subprocess
 from pathlib import Path
+from shutil import which
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "spawner/gpubox/__init__.py").read_text())[1]
+
+EXTENSION = Path("extension")
+PANEL = EXTENSION / "jupyterlab_gpubox/labextension"
+PANEL_IN_JUPYTER = Path("share/jupyter/labextensions/@gpubox/jupyterlab-gpubox")
+
+
+def panel_sources():
+    """All that the panel is made of."""
+    names = ("package.json", "yarn.lock", ".yarnrc.yml", "tsconfig.json", "install.json")
+    trees = (file for name in ("src", "style", "schema") for file in (EXTENSION / name).rglob("*"))
+    return [*(EXTENSION / name for name in names), *(file for file in trees if file.is_file())]
+
+
+def panel_files():
+    """The built panel's files; none where it is not built."""
+    return sorted(file for file in PANEL.rglob("*") if file.is_file())
+
+
+def panel_places():
+    """The folders below the environment's with the panel's files that belong there."""
+    places = {}
+    for file in panel_files():
+        folder = PANEL_IN_JUPYTER / file.parent.relative_to(PANEL)
+        places.setdefault(str(folder), []).append(str(file))
+    if places:
+        places[str(PANEL_IN_JUPYTER)].append(str(EXTENSION / "install.json"))
+    return places
+
+
+def build_panel(say):
+    """Build the panel if it is missing or older than its sources, and the tools for it are there."""
+    built = PANEL / "package.json"
+    if built.exists() and built.stat().st_mtime >= max(file.stat().st_mtime for file in panel_sources()):
+        return
+    if os.environ.get("GPUBOX_PANEL") == "as-is" or not (which("jlpm") and which("node")):
+        state = "is older than its sources" if built.exists() else "is not built, and left out"
+        say(f"The GPU panel {state}: that takes node and jlpm, both of which `make .venv/.panel` brings.")
+        return
+    for step in (["install", "--immutable"], ["build"]):
+        subprocess.run(["jlpm", *step], cwd=EXTENSION, check=True)
+
+
+class BuildPy(build_py):
+    """Puts the panel into a wheel where JupyterLab looks for it; for an editable install `make` links it."""
+
+    def run(self):
+        if not self.editable_mode:
+            build_panel(self.warn)
+            self.distribution.data_files += panel_places().items()
+        super().run()
+
+
+class Sdist(sdist):
+    """With the panel built, so that the wheel made of it asks for no node, and its sources."""
+
+    def run(self):
+        build_panel(self.warn)
+        super().run()
+
+    def add_defaults(self):
+        super().add_defaults()
+        self.filelist.extend(str(file) for file in [*panel_sources(), *panel_files()])
+
 
 setup(
     name="gpubox",
@@ -41,9 +110,15 @@ setup(
             "migrations/*",
             "migrations/versions/*.py",
         ],
+        "jupyterlab_gpubox": ["*.json"],
     },
-    # The config that `gpubox run` takes where the directory has none of its own.
-    data_files=[("share/gpubox", ["jupyterhub_config.py"])],
+    cmdclass={"build_py": BuildPy, "sdist": Sdist},
+    data_files=[
+        # The config that `gpubox run` takes where the directory has none of its own.
+        ("share/gpubox", ["jupyterhub_config.py"]),
+        # Jupyter servers load the server's half of the panel.
+        ("etc/jupyter/jupyter_server_config.d", ["extension/jupyter-config/jupyterlab_gpubox.json"]),
+    ],
     install_requires=["nvidia-ml-py>=12.575"],
     extras_require={
         "hub": [

@@ -1,6 +1,9 @@
 """The distribution: what is in the wheel, and that all its versions agree."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -10,8 +13,10 @@ from pathlib import Path
 import pytest
 
 import gpubox
+from fixtures.parts import is_missing
 
 REPOSITORY = Path(__file__).parents[1]
+PANEL = REPOSITORY / "extension/jupyterlab_gpubox/labextension"
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +34,15 @@ def wheel(tmp_path_factory):
             continue
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((REPOSITORY / name).read_bytes())
+    # But for the panel, which takes a minute: as `make` built it, if it did.
+    if PANEL.is_dir():
+        shutil.copytree(PANEL, source / PANEL.relative_to(REPOSITORY))
     target = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source],
         check=True,
         capture_output=True,
+        env={**os.environ, "GPUBOX_PANEL": "as-is"},
     )
     (file,) = target.glob("*.whl")
     return zipfile.ZipFile(file)
@@ -46,7 +55,7 @@ def test_everything_in_the_packages_is_in_the_wheel(wheel, root):
     there = {
         f"{package}/{file.relative_to(folder)}"
         for file in folder.rglob("*")
-        if file.is_file() and "__pycache__" not in file.parts
+        if file.is_file() and not {"__pycache__", "labextension"} & set(file.parts)
     }
     assert there - set(wheel.namelist()) == set()
 
@@ -74,11 +83,30 @@ def test_the_config_that_run_takes_is_shipped(wheel):
     assert wheel.read(name) == (REPOSITORY / "jupyterhub_config.py").read_bytes()
 
 
+def test_jupyter_finds_both_halves_of_the_panel(wheel):
+    data = f"gpubox-{gpubox.__version__}.data/data"
+    enabled = json.loads(wheel.read(f"{data}/etc/jupyter/jupyter_server_config.d/jupyterlab_gpubox.json"))
+    assert enabled == {"ServerApp": {"jpserver_extensions": {"jupyterlab_gpubox": True}}}
+    if not PANEL.is_dir():
+        is_missing("the panel is not built (make .venv/.panel)")
+    place = f"{data}/share/jupyter/labextensions/@gpubox/jupyterlab-gpubox"
+    assert json.loads(wheel.read(f"{place}/install.json"))["packageName"] == "gpubox"
+    built = json.loads(wheel.read(f"{place}/package.json"))["jupyterlab"]["_build"]
+    assert f"{place}/{built['load']}" in wheel.namelist()
+    assert f"{place}/schemas/@gpubox/jupyterlab-gpubox/plugin.json" in wheel.namelist()
+    there = {str(file.relative_to(PANEL)) for file in PANEL.rglob("*") if file.is_file()}
+    assert there == {
+        name.removeprefix(f"{place}/") for name in wheel.namelist() if name.startswith(f"{place}/")
+    } - {"install.json"}
+
+
 def test_versions_agree(wheel):
     (metadata,) = [name for name in wheel.namelist() if name.endswith("dist-info/METADATA")]
     assert f"\nVersion: {gpubox.__version__}\n" in wheel.read(metadata).decode()
     newest = re.search(r"^## (\S+)", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest[1] == gpubox.__version__
+    panel = json.loads((REPOSITORY / "extension/package.json").read_text())
+    assert panel["version"] == gpubox.__version__
 
 
 @pytest.mark.parametrize("name", ["gpubox", "gpubox-docker", "gpubox-process"])
@@ -104,6 +132,7 @@ def test_locks_name_no_place_to_fetch_from():
         text = lock.read_text()
         assert "--index-url" not in text and "--find-links" not in text
         assert '"resolved"' not in text
+    assert "http" not in (REPOSITORY / "extension/yarn.lock").read_text()
 
 
 def test_every_locked_package_has_a_hash():

@@ -15,7 +15,7 @@ export function readColours(node: Element): Colours {
     utilisation: read('--gb-utilisation'),
     memory: read('--gb-memory'),
     other: read('--gb-other'),
-    grid: read('--jp-border-color2'),
+    grid: read('--gb-faint'),
     text: read('--jp-ui-font-color2')
   };
 }

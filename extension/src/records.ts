@@ -42,6 +42,8 @@ export interface Tick {
   /** A row a GPU in the order of the last `Gpus`, a value a column. */
   values: (number | null)[][];
   stale?: Record<string, Record<string, number>>;
+  /** The link counters, an entry a GPU, while somebody asks for them. */
+  links?: Figures[];
 }
 
 export interface Owner {

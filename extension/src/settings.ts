@@ -3,6 +3,8 @@
 import type { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { Signal } from '@lumino/signaling';
 
+const SHOWN = ['utilisation', 'memory', 'history', 'power', 'temperature', 'clock'];
+
 export class Settings {
   readonly changed = new Signal<this, void>(this);
 
@@ -16,8 +18,9 @@ export class Settings {
     return this._get('statusBar', true);
   }
 
-  get figures(): string[] {
-    return this._get('figures', ['utilisation', 'memory', 'history', 'power', 'temperature', 'clock']);
+  /** Whether the cards show a figure. */
+  shows(figure: string): boolean {
+    return this._get<Record<string, boolean>>('figures', {})[figure] ?? SHOWN.includes(figure);
   }
 
   get notifyMemory(): boolean {

@@ -158,6 +158,7 @@ export class Store implements Listener {
           gpu.figures[column] = row[place] ?? null;
         });
       }
+      Object.assign(gpu.figures, tick.links?.[index]);
       gpu.stale = tick.stale?.[index] ?? NOTHING;
     });
     const ids = this.gpus.map(gpu => gpu.id);

@@ -1,4 +1,4 @@
-"""A fake of the panel's server: docs/panel-api.md answered with scripted figures, as a Jupyter server extension.
+"""A fake of the panel's server: docs/panel-api.md with scripted figures, as a Jupyter server extension.
 
 What it tells is a `Script`: PUT it (or parts of it) to /gpubox/fake. GET /gpubox/fake says who listens.
 """
@@ -29,7 +29,7 @@ NO_GPU = {"vendor": "nvidia", "state": "none", "version": None, "cuda": None, "m
 
 
 class Script:
-    """What there is to be seen, and who looks. ``wave`` lets figures go up and down, for people to look at."""
+    """What there is to be seen, and who looks. ``wave`` lets figures go up and down."""
 
     def __init__(self) -> None:
         self.told: dict[str, Any] = {
@@ -52,7 +52,7 @@ class Script:
             "time": time.time(),
             "drivers": self.told["drivers"],
             "columns": COLUMNS,
-            "intervals": {"core_seconds": self.told["core_seconds"], "process_seconds": 5, "health_seconds": 30},
+            "intervals": {"core_seconds": self.told["core_seconds"]},
             "gpus": self.told["gpus"],
             "unknown_field": {"of": "a later version"},
         }
@@ -67,8 +67,9 @@ class Script:
         total = gpu["memory_total_mib"] or 0
         phase = when / 47 + 1.7 * gpu["index"]
         busy = 60 + 38 * math.tanh(3 * math.sin(phase)) + 4 * math.sin(when * 2.1 + gpu["index"])
-        full = (0.55 + 0.12 * gpu["index"] % 0.42) * total * (0.9 + 0.08 * math.tanh(4 * math.sin(phase - 0.4)))
-        waved = [min(100, max(0, round(busy))), round(full), round(busy * 0.6), 90 + 6 * busy, 38 + busy / 4, 1980]
+        share = (0.5 + 0.12 * gpu["index"] % 0.42) * (0.9 + 0.08 * math.tanh(4 * math.sin(phase - 0.4)))
+        busy = min(100, max(0, round(busy)))
+        waved = [busy, round(share * total), round(busy * 0.6), 90 + 6 * busy, 38 + busy / 4, 1980]
         return [None if value is None else new for value, new in zip(row, waved, strict=True)]
 
     def tick(self) -> dict[str, Any]:
@@ -87,10 +88,9 @@ class Script:
             for gpu, values in rows.items()
         }
         peaks = {
-            gpu: {"utilisation_percent": [min(100, (value or 0) + 8) for value in columns["utilisation_percent"]]}
-            for gpu, columns in series.items()
+            gpu: {COLUMNS[0]: [min(100, (value or 0) + 8) for value in columns[COLUMNS[0]]]}
+            for gpu, columns in (series.items() if range_ == "coarse" else ())
         }
-        peaks = peaks if range_ == "coarse" else {}
         return {"range": range_, "times": times, "columns": COLUMNS, "gpus": series, "peaks": peaks}
 
     def send(self, frame: dict[str, Any]) -> None:

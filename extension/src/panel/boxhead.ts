@@ -32,6 +32,7 @@ export class BoxHead {
       this._home.href = home;
       setWords(this._title, box.title || box.machine);
       setWords(this._contents, box.contents);
+      this._contents.title = box.contents;
       const facts = this._tell(box, Date.now() / 1000);
       this._facts.replaceChildren(
         ...facts.map(([label, words]) =>

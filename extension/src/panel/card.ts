@@ -15,7 +15,7 @@ export class Card {
     private _gpu: Gpu
   ) {
     const { trans, settings } = _context;
-    const chosen = (figure: Figure) => settings.figures.includes(figure.name);
+    const chosen = (figure: Figure) => settings.shows(figure.name);
     const bars = meters(trans).filter(chosen);
     const rest = cells(trans).filter(chosen);
     this._readings = [...bars, ...rest].map(figure => new Reading(figure, trans));
@@ -23,7 +23,7 @@ export class Card {
     this._message.setAttribute('role', 'status');
     this.node.setAttribute('aria-label', `${shortName(_gpu)} ${_gpu.name}`);
     this.node.append(this._head(), this._message, ...this._readings.slice(0, bars.length).map(one => one.node));
-    if (settings.figures.includes('history')) {
+    if (settings.shows('history')) {
       this._sparkline = new Sparkline(trans.__('Utilisation and memory of the last ten minutes'));
       this.node.append(this._sparkline.node);
     }

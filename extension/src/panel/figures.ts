@@ -71,7 +71,7 @@ export function cells(trans: TranslationBundle): Figure[] {
           : told(gpu, 'power_watts', 'W');
       }
     },
-    plain('temperature', trans.__('Temperature'), 'temperature_celsius', '°C'),
+    plain('temperature', trans.__('Temp.'), 'temperature_celsius', '°C'),
     plain('clock', trans.__('Clock'), 'clock_sm_mhz', 'MHz'),
     plain('memory clock', trans.__('Memory clock'), 'clock_memory_mhz', 'MHz'),
     plain('memory activity', trans.__('Memory activity'), 'memory_utilisation_percent', '%'),

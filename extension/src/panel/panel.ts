@@ -123,7 +123,7 @@ export class GpuPanel extends WatchingWidget {
     const heading = this._headings.get(gpu.parent!) ?? make('h3', 'gb-Heading');
     this._headings.set(gpu.parent!, heading);
     const name = gpu.name.replace(/\s*MIG.*$/, '');
-    setWords(heading, `${name} · ${trans._n('%1 MIG slice', '%1 MIG slices', count)}`);
+    setWords(heading, `${name} · ${trans._n('%1 slice', '%1 slices', count)}`);
     heading.title = gpu.parent!;
     return heading;
   }
@@ -176,8 +176,8 @@ export class GpuPanel extends WatchingWidget {
   }
 
   private _needLinks(): void {
-    const figures = this._context.settings.figures;
-    const isNeeded = this._isSeen && (figures.includes('PCIe') || figures.includes('NVLink'));
+    const { settings } = this._context;
+    const isNeeded = this._isSeen && (settings.shows('PCIe') || settings.shows('NVLink'));
     if (isNeeded && !this._links) {
       this._links = this.store.needLinks();
     } else if (!isNeeded) {

@@ -40,7 +40,7 @@ export class ProcessList {
 
   private _showOthers(others: Others): Node {
     const { trans } = this._context;
-    const words = trans._n('%1 process of other users', '%1 processes of other users', others.count);
+    const words = trans._n('%1 process of others', '%1 processes of others', others.count);
     setWords(this._othersName, words);
     setWords(this._othersMemory, memory(others.memory_mib));
     return this._others;

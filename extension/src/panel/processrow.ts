@@ -25,8 +25,7 @@ export class ProcessRow {
       'li',
       'gb-Process',
       icon(_owner).element({ tag: 'span', className: 'gb-Process-icon', width: '14px', height: '14px' }),
-      this._name,
-      this._estimated,
+      make('span', 'gb-Process-words', this._name, this._estimated),
       this._memory
     );
     if (_owner.kind === 'kernel' && _owner.id) {
@@ -76,7 +75,7 @@ export class ProcessRow {
   }
 
   private readonly _name: HTMLElement;
-  private readonly _estimated = make('span', 'gb-Tag');
+  private readonly _estimated = make('span', 'gb-Process-estimated');
   private readonly _memory = make('span', 'gb-Process-memory');
 }
 

@@ -13,7 +13,7 @@ export class Reading {
   ) {
     this.node = make(
       'div',
-      _figure.percent ? `gb-Meter gb-mod-${_figure.name}` : 'gb-Cell',
+      `${_figure.percent ? 'gb-Meter' : 'gb-Cell'} gb-mod-${_figure.name.replace(' ', '-')}`,
       make('span', 'gb-Label', _figure.label),
       make('span', 'gb-Value', this._words, this._age)
     );
