@@ -3,6 +3,7 @@
 pytest_plugins = [
     "fixtures.hub",
     "fixtures.jupyter",
+    "fixtures.panel",
     "fixtures.parts",
     "fixtures.postgres",
     "fixtures.browser",

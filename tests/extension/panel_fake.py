@@ -173,7 +173,7 @@ class Stream(WebSocketHandler, JupyterHandler):
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    return [{"module": "panel_fake"}]
+    return [{"module": __name__}]
 
 
 def _load_jupyter_server_extension(server: Any) -> None:
