@@ -1,6 +1,7 @@
 """Tutorials in the launcher: a click copies one to the person's own files, once, and opens the copy."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -35,6 +36,7 @@ def open_tutorial(page, lab):
     section = page.locator(".jp-Launcher-section").filter(has=page.get_by_role("heading", name="Tutorials"))
     section.get_by_text("First gpu notebook").click()
     expect(page.locator(".jp-Notebook")).to_be_visible()
+    expect(page.get_by_text(re.compile(r"\| Idle$"))).to_be_visible()
 
 
 def test_a_click_opens_a_copy_of_ones_own(lab, page):
@@ -55,7 +57,7 @@ def test_the_second_click_opens_what_one_made_of_it(lab, page):
 
     open_tutorial(page, lab)
 
-    expect(page.locator(".jp-Notebook").get_by_text("What I learnt")).to_be_visible()
+    expect(page.locator(".jp-Notebook").get_by_role("paragraph")).to_have_text("What I learnt")
     assert [file.name for file in copy.parent.iterdir() if file.suffix == ".ipynb"] == [NAME]
 
 
