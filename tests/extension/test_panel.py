@@ -275,6 +275,15 @@ def test_the_dashboard_draws_charts_of_the_chosen_figures_and_time(open_lab, gpu
         expect(chart.locator(".gb-Chart-when")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
+def test_the_dashboard_is_there_again_after_a_reload(open_lab, lab):
+    page = open_lab()
+    command(page, "gpubox:open-dashboard")
+    with page.expect_response(lambda response: "api/workspaces" in response.url and response.ok):
+        expect(page.locator(".gb-Chart canvas").first).to_be_visible()
+    page.goto(f"{lab.url}lab")
+    expect(page.locator(".gb-Chart canvas").first).to_be_visible()
+
+
 def test_the_status_bar_is_red_near_full_memory_and_it_is_notified_once(open_lab, gpus):
     page = open_lab()
     notices = page.locator(".Toastify__toast").filter(has_text="of the memory is in use")
