@@ -107,7 +107,7 @@ export class Chart {
         y: { range: (_plot, _low, high) => [0, this._curve.top(this._gpu) ?? Math.max(1, 1.1 * (high ?? 0))] }
       },
       axes: [
-        { ...axis, size: 24, gap: 2, incrs: TIME_STEPS, values: (_plot, splits) => splits.map(time => CLOCK.format(1000 * time)) },
+        { ...axis, size: 28, gap: 6, incrs: TIME_STEPS, values: (_plot, splits) => splits.map(time => CLOCK.format(1000 * time)) },
         {
           ...axis,
           size: 44,
