@@ -300,6 +300,22 @@ def test_the_status_bar_is_red_near_full_memory_and_it_is_notified_once(open_lab
     expect(notices).to_have_count(1)
 
 
+def test_two_pages_of_one_browser_notify_once(open_lab, gpus, lab):
+    first = open_lab()
+    second = first.context.new_page()
+    second.goto(f"{lab.url}lab/workspaces/second?reset")
+    pages = (first, second)
+    for page in pages:
+        expect(status_bar(page)).to_contain_text("40.0\u00a0/\u00a080.0\u00a0GB")
+    gpus.set(0, memory_used_mib=79 * MIB)
+    for page in pages:
+        expect(status_bar(page)).to_have_class(re.compile("gb-mod-full"))
+    notices = [page.locator(".Toastify__toast").filter(has_text="of the memory is in use") for page in pages]
+    until(lambda: sum(notice.count() for notice in notices), "it is notified")
+    time.sleep(1)
+    assert sum(notice.count() for notice in notices) == 1
+
+
 def test_nobody_listens_while_the_page_is_hidden_or_shows_no_gpu(open_panel, gpus):
     page = open_panel()
     until(lambda: gpus.streams == 1, "the page listens")
