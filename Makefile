@@ -108,8 +108,8 @@ help: ## say what can be made
 	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
 	@touch $@
 
-# The GPU panel, which is TypeScript: built where `gpubox image` and the wheel find it, and linked to
-# where the JupyterLab of this .venv looks.
+# The GPU panel, which is TypeScript: built where `gpubox image` and the wheel find it. An editable
+# install puts nothing where Jupyter looks for it: that is linked.
 PANEL := extension/jupyterlab_gpubox/labextension
 .venv/.panel: .venv/.proxy $(shell find extension/src extension/style extension/schema -type f) \
     $(addprefix extension/,package.json yarn.lock .yarnrc.yml tsconfig.json)
@@ -119,6 +119,8 @@ PANEL := extension/jupyterlab_gpubox/labextension
 	@rm -f .panel.log
 	@mkdir -p .venv/share/jupyter/labextensions/@gpubox
 	@ln -sfnr $(PANEL) .venv/share/jupyter/labextensions/@gpubox/jupyterlab-gpubox
+	@mkdir -p .venv/etc/jupyter/jupyter_server_config.d
+	@ln -sfr extension/jupyter-config/jupyterlab_gpubox.json .venv/etc/jupyter/jupyter_server_config.d/
 	@touch $@
 
 # $(call debian,PACKAGES) installs those that are missing, or says which where it may not.

@@ -20,6 +20,7 @@ import { Notices } from './notices';
 import { Settings } from './settings';
 import { StatusItem } from './statusitem';
 import { Store } from './store';
+import { tutorials } from './tutorials';
 
 const PLUGIN = '@gpubox/jupyterlab-gpubox:plugin';
 const PANEL = 'gpubox-panel';
@@ -41,7 +42,7 @@ const plugin: JupyterFrontEndPlugin<void> = {
   activate
 };
 
-export default plugin;
+export default [plugin, tutorials];
 
 function activate(
   app: JupyterFrontEnd,

@@ -57,6 +57,15 @@ def test_gpus_are_asked_for_by_cdi_name_beside_the_admins_own_devices():
     assert requests == [own, {"Driver": "cdi", "DeviceIDs": [f"nvidia.com/gpu={H100}"]}]
 
 
+def test_gpuboxs_own_mounts_come_beside_the_admins():
+    spec = replace(SPEC, binds=("helper:/run/gpubox:ro",))
+    assert host_config({"Binds": ["home:/home/jovyan"]}, spec)["Binds"] == [
+        "home:/home/jovyan",
+        "helper:/run/gpubox:ro",
+    ]
+    assert "Binds" not in host_config()
+
+
 def test_gpus_are_asked_for_by_uuid_where_the_engine_has_no_cdi():
     (request,) = host_config(attachment="nvidia-runtime")["DeviceRequests"]
     assert request["DeviceIDs"] == [H100]

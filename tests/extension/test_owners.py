@@ -261,14 +261,34 @@ def test_the_server_that_reads_the_figures_and_a_monitor_are_no_candidates(tree)
     assert owned(told.processes) == [(TRAINER, TRAIN)]
 
 
-def test_workers_that_inherited_the_gpu_from_their_kernel_are_no_candidates(tree):
-    tree.open(TRAINER, *CUDA)
-    for worker in (31, 32, 33):
-        tree.add(worker, TRAINER, *CUDA)
+def test_the_server_is_no_candidate_beside_a_program_that_draws_either(tree):
+    tree.open(OWN, "/dev/nvidiactl", "/dev/nvidia0")
+    tree.open(TRAINER, "/dev/nvidiactl", "/dev/nvidia0")
 
     told = tree.owners(None).processes([Use("GPU-a", 90031, 800)], CARDS)
 
     assert owned(told.processes) == [(TRAINER, TRAIN)]
+
+
+def test_workers_that_inherited_the_gpu_from_their_kernel_are_no_candidates(tree):
+    tree.open(TRAINER, *CUDA)
+    tree.open(PLOTTER, *CUDA)
+    for worker in (31, 32, 33):
+        tree.add(worker, TRAINER, *CUDA)
+
+    told = tree.owners(None).processes([Use("GPU-a", 9001, 800), Use("GPU-a", 9040, 5)], CARDS)
+
+    assert owned(told.processes) == [(TRAINER, TRAIN), (PLOTTER, PLOT)]
+
+
+def test_a_child_that_uses_the_gpu_itself_is_a_candidate_beside_its_parent(tree):
+    tree.open(TRAINER, *CUDA)
+    tree.open(PLOTTER, *CUDA)
+    tree.add(31, TRAINER, *CUDA)
+
+    told = tree.owners(None).processes([Use("GPU-a", pid, 1) for pid in (9001, 9002, 9003)], CARDS)
+
+    assert owned(told.processes) == [(TRAINER, TRAIN), (31, TRAIN), (PLOTTER, PLOT)]
 
 
 def test_as_many_as_have_the_gpu_open_are_paired_in_the_order_of_their_start(tree):

@@ -334,10 +334,16 @@ async def test_it_has_no_right_but_to_see_the_hosts_processes(helper):
 # --- that it is there ---------------------------------------------------------------------------------------
 
 
-async def test_a_second_call_finds_the_same_helper(ensure, helper, hub_id, docker_client):
-    await asyncio.gather(ensure(hub_id), ensure(hub_id))
-    found = docker_client.containers.list(all=True, filters={"label": f"gpubox.helper={hub_id}"})
-    assert [one.id for one in found] == [helper.id]
+async def test_calls_at_once_and_later_ones_find_the_same_helper(ensure, hub_id, docker_client):
+    def helpers() -> list[str]:
+        filters = {"label": f"gpubox.helper={hub_id}"}
+        return [one.id for one in docker_client.containers.list(all=True, filters=filters)]
+
+    await asyncio.gather(ensure(hub_id), ensure(hub_id), ensure(hub_id))
+    first = helpers()
+    await ensure(hub_id)
+
+    assert len(first) == 1 and helpers() == first
 
 
 async def test_a_helper_of_another_program_is_replaced_and_another_hubs_left_alone(
