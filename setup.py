@@ -75,9 +75,9 @@ class Sdist(sdist):
         build_panel(self.warn)
         super().run()
 
-    def add_defaults(self):
-        super().add_defaults()
-        self.filelist.extend(str(file) for file in [*panel_sources(), *panel_files()])
+    def make_release_tree(self, base_dir, files):
+        panel = [str(file) for file in [*panel_sources(), *panel_files()]]
+        super().make_release_tree(base_dir, [*files, *panel])
 
 
 setup(

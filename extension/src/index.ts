@@ -117,6 +117,7 @@ function addDashboard(
         trans.__('The GPU dashboard could not be loaded. Reload this page.')
       );
       widget = new MainAreaWidget({ content });
+      widget.toolbar.hide();
       widget.id = DASHBOARD;
       widget.title.label = trans.__('GPU Dashboard');
       widget.title.icon = gpuIcon;

@@ -55,7 +55,7 @@ export class Notices {
     this._emit(trans.__('%1 is lost. %2', shortName(gpu), gpu.message).trim(), 'error');
   }
 
-  /** Wake up at the next warning; the end may have moved until then, so it is asked for again. */
+  /** Wake up at the next warning; the end may have moved until then, so it is asked for again; unanswered, the old one counts. */
   private _schedule(): void {
     window.clearTimeout(this._alarm);
     const { store, settings } = this._context;
@@ -72,7 +72,8 @@ export class Notices {
     }
     const ahead = settings.timeWarnings.map(minutes => left - minutes * MINUTE_MS).filter(wait => wait > 0);
     if (ahead.length) {
-      this._alarm = window.setTimeout(() => void store.lookAtBox(), Math.min(...ahead, LONGEST_TIMEOUT_MS));
+      const wait = Math.min(...ahead, LONGEST_TIMEOUT_MS);
+      this._alarm = window.setTimeout(() => void store.lookAtBox().then(() => this._schedule()), wait);
     }
   }
 

@@ -275,6 +275,15 @@ def test_the_dashboard_draws_charts_of_the_chosen_figures_and_time(open_lab, gpu
         expect(chart.locator(".gb-Chart-when")).to_have_text(re.compile(r"\d\d:\d\d:\d\d"))
 
 
+def test_the_dashboard_is_there_again_after_a_reload(open_lab, lab):
+    page = open_lab()
+    command(page, "gpubox:open-dashboard")
+    with page.expect_response(lambda response: "api/workspaces" in response.url and response.ok):
+        expect(page.locator(".gb-Chart canvas").first).to_be_visible()
+    page.goto(f"{lab.url}lab")
+    expect(page.locator(".gb-Chart canvas").first).to_be_visible()
+
+
 def test_the_status_bar_is_red_near_full_memory_and_it_is_notified_once(open_lab, gpus):
     page = open_lab()
     notices = page.locator(".Toastify__toast").filter(has_text="of the memory is in use")
@@ -289,6 +298,22 @@ def test_the_status_bar_is_red_near_full_memory_and_it_is_notified_once(open_lab
     expect(status_bar(page)).to_have_class(re.compile("gb-mod-full"))
     time.sleep(1)
     expect(notices).to_have_count(1)
+
+
+def test_two_pages_of_one_browser_notify_once(open_lab, gpus, lab):
+    first = open_lab()
+    second = first.context.new_page()
+    second.goto(f"{lab.url}lab/workspaces/second?reset")
+    pages = (first, second)
+    for page in pages:
+        expect(status_bar(page)).to_contain_text("40.0\u00a0/\u00a080.0\u00a0GB")
+    gpus.set(0, memory_used_mib=79 * MIB)
+    for page in pages:
+        expect(status_bar(page)).to_have_class(re.compile("gb-mod-full"))
+    notices = [page.locator(".Toastify__toast").filter(has_text="of the memory is in use") for page in pages]
+    until(lambda: sum(notice.count() for notice in notices), "it is notified")
+    time.sleep(1)
+    assert sum(notice.count() for notice in notices) == 1
 
 
 def test_nobody_listens_while_the_page_is_hidden_or_shows_no_gpu(open_panel, gpus):

@@ -23,6 +23,12 @@ export interface Span {
 
 const HEIGHT = 150;
 const SYNC = 'gpubox';
+const MINUTE = 60;
+const HOUR = 3600;
+const TIME_STEPS = [
+  ...[1, 2, 5, 10, 15, 30].map(minutes => minutes * MINUTE),
+  ...[1, 2, 3, 4, 6, 12].map(hours => hours * HOUR)
+];
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const CLOCK_SECONDS = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium', hourCycle: 'h23' });
 
@@ -101,7 +107,7 @@ export class Chart {
         y: { range: (_plot, _low, high) => [0, this._curve.top(this._gpu) ?? Math.max(1, 1.1 * (high ?? 0))] }
       },
       axes: [
-        { ...axis, size: 24, gap: 2, values: (_plot, splits) => splits.map(time => CLOCK.format(1000 * time)) },
+        { ...axis, size: 28, gap: 6, incrs: TIME_STEPS, values: (_plot, splits) => splits.map(time => CLOCK.format(1000 * time)) },
         {
           ...axis,
           size: 44,

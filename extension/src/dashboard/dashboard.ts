@@ -39,8 +39,9 @@ export class Dashboard extends WatchingWidget {
       range => void this._setRange(range),
       () => this._rebuild()
     );
+    this._empty.setAttribute('role', 'status');
     this.node.append(toolbar, this._empty, this._body);
-    this._sight = new IntersectionObserver(entries => this._onSight(entries), { root: null });
+    this._sight = new IntersectionObserver(entries => this._onSight(entries));
     this._size = new ResizeObserver(() => this._entries.forEach(({ chart }) => chart.resize()));
     this._size.observe(this._body);
 
@@ -101,8 +102,11 @@ export class Dashboard extends WatchingWidget {
 
   private _showState(): void {
     const nothing = wordsForNothing(this._context);
-    const troubles = this.store.drivers.map(driver => driver.message).filter(Boolean);
-    setWords(this._empty, [nothing?.title ?? '', nothing?.sentence ?? '', ...troubles].filter(Boolean).join(' '));
+    const sentences = [nothing?.title, nothing?.sentence, ...this.store.drivers.map(driver => driver.message)];
+    if (this.store.connection === 'down' && !nothing) {
+      sentences.push(this._context.trans.__('No connection to the server; it is tried again.'));
+    }
+    setWords(this._empty, sentences.filter(Boolean).join(' '));
     this._empty.hidden = !this._empty.textContent;
     this.toggleClass('gb-mod-down', this.store.connection === 'down');
   }

@@ -4,6 +4,9 @@ import { HISTORY_SECONDS, type History } from '../history';
 
 const HEIGHT = 40;
 
+/** From the left to the right; null where nothing is known of that time. */
+type Heights = (number | null)[];
+
 /** Utilisation and memory of the last ten minutes, on one small canvas. */
 export class Sparkline {
   constructor(label: string) {
@@ -11,23 +14,28 @@ export class Sparkline {
     this._canvas.setAttribute('aria-label', label);
     this.node.title = label;
     this.node.append(this._canvas);
+    // To ask for the width between two changes of words would have the page laid out for each card.
+    new ResizeObserver(entries => {
+      this._width = entries[0]?.contentRect.width ?? 0;
+    }).observe(this.node);
   }
 
   readonly node = make('div', 'gb-Sparkline');
 
   draw(history: History, gpu: string, memoryTotal: number | null, colours: Colours): void {
-    const width = this.node.clientWidth;
-    const paper = this._paper(width);
-    if (!paper || !width) {
+    const width = this._width;
+    const paper = width ? this._paper(width) : null;
+    if (!paper) {
       return;
     }
     paper.clearRect(0, 0, width, HEIGHT);
     grid(paper, width, colours);
     const busy = byPixel(history, history.series(gpu, 'utilisation_percent'), 100, width);
-    fill(paper, busy, colours.utilisation);
-    stroke(paper, busy, colours.utilisation);
+    fill(paper, busy, width, colours.utilisation);
+    stroke(paper, busy, width, colours.utilisation);
     if (memoryTotal) {
-      stroke(paper, byPixel(history, history.series(gpu, 'memory_used_mib'), memoryTotal, width), colours.memory);
+      const used = byPixel(history, history.series(gpu, 'memory_used_mib'), memoryTotal, width);
+      stroke(paper, used, width, colours.memory);
     }
   }
 
@@ -43,13 +51,14 @@ export class Sparkline {
   }
 
   private readonly _canvas = make('canvas');
+  private _width = 0;
 }
 
-/** The mean height of each pixel column; null where nothing is known of that time. */
-function byPixel(history: History, values: (number | null)[], full: number, width: number): (number | null)[] {
+/** The mean of each pixel column. */
+function byPixel(history: History, values: (number | null)[], full: number, width: number): Heights {
   const { times, end, interval } = history;
   // A pixel as wide as two rows or more has one for certain, so that an empty one is a gap.
-  const count = Math.max(1, Math.min(width, Math.floor(HISTORY_SECONDS / (2 * interval))));
+  const count = Math.max(1, Math.floor(Math.min(width, HISTORY_SECONDS / (2 * interval))));
   const sums = new Float64Array(count);
   const rows = new Uint16Array(count);
   times.forEach((time, index) => {
@@ -66,8 +75,8 @@ function byPixel(history: History, values: (number | null)[], full: number, widt
   });
 }
 
-function stroke(paper: CanvasRenderingContext2D, heights: (number | null)[], colour: string): void {
-  const step = paper.canvas.clientWidth / Math.max(1, heights.length - 1);
+function stroke(paper: CanvasRenderingContext2D, heights: Heights, width: number, colour: string): void {
+  const step = width / Math.max(1, heights.length - 1);
   paper.strokeStyle = colour;
   paper.lineWidth = 1.25;
   paper.lineJoin = 'round';
@@ -81,8 +90,8 @@ function stroke(paper: CanvasRenderingContext2D, heights: (number | null)[], col
   paper.stroke();
 }
 
-function fill(paper: CanvasRenderingContext2D, heights: (number | null)[], colour: string): void {
-  const step = paper.canvas.clientWidth / Math.max(1, heights.length - 1);
+function fill(paper: CanvasRenderingContext2D, heights: Heights, width: number, colour: string): void {
+  const step = width / Math.max(1, heights.length - 1);
   paper.fillStyle = colour;
   paper.globalAlpha = 0.14;
   paper.beginPath();
