@@ -60,7 +60,7 @@ lint: .venv/.test .venv/.panel ## run ruff, mypy and the TypeScript compiler alo
 image: .venv/.run .venv/.panel ## build the image, with what changed since the last build (TARGET=cuda for NVIDIA GPUs)
 	@gpubox image build $(TARGET)
 
-bench: .venv/.test .venv/.proxy ## measure starts and the pool, side by side with the stock spawner
+bench: .venv/.test .venv/.proxy .venv/.panel ## measure starts, pool, image and panel, side by side with their peers
 	@$(call debian,$(TEST_PACKAGES))
 	@gpubox image
 	@for bench in tests/bench/bench_*.py; do $(SAY) bench $$bench; PYTHONPATH=tests python $$bench || exit 1; done

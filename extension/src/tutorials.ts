@@ -12,10 +12,13 @@ const ORIGINALS = 'tutorials';
 const COPIES = 'my-tutorials';
 const OPEN = 'gpubox:open-tutorial';
 
-/** `03-overlapping-chromosomes.ipynb` is the third, "Overlapping chromosomes". */
-function title(name: string): string {
-  const words = PathExt.basename(name, '.ipynb').replace(/^\d+-/, '').replace(/-/g, ' ');
-  return words.charAt(0).toUpperCase() + words.slice(1);
+const NAMES: Record<string, string> = { caffe: 'Caffe', gpu: 'GPU', jax: 'JAX', torch7: 'Torch7' };
+
+/** `01-first-gpu-notebook.ipynb` is the first, "First GPU notebook". */
+function title(file: string): string {
+  const words = PathExt.basename(file, '.ipynb').replace(/^\d+-/, '').split('-');
+  const title = words.map(word => NAMES[word] ?? word).join(' ');
+  return title.charAt(0).toUpperCase() + title.slice(1);
 }
 
 /** What is in a folder. To look for a file by asking for it would write an error into the log. */

@@ -34,7 +34,7 @@ def open_tutorial(page, lab):
     """Come back to JupyterLab and click the first tutorial."""
     page.goto(f"{lab.url}lab?reset&token={lab.token}")
     section = page.locator(".jp-Launcher-section").filter(has=page.get_by_role("heading", name="Tutorials"))
-    section.get_by_text("First gpu notebook").click()
+    section.get_by_text("First GPU notebook").click()
     expect(page.locator(".jp-Notebook")).to_be_visible()
     expect(page.get_by_text(re.compile(r"\| Idle$"))).to_be_visible()
 
