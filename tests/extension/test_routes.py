@@ -8,7 +8,7 @@ from typing import Any
 
 import jsonschema
 import pytest
-from websocket import WebSocketBadStatusException
+from websocket import ABNF, WebSocketBadStatusException
 
 from fixtures.jupyter import JupyterServer, Start, next_frame, until
 from simgpu import SimulatedLibrary
@@ -136,6 +136,16 @@ def test_the_stream_tells_all_first_and_then_each_tick(server, driver, document)
     tick = next_frame(stream, "tick", lambda frame: frame["values"][0][0] == 42)
     assert len(tick["values"]) == 2
     assert len(tick["values"][0]) == len(first["columns"])
+    stream.close()
+
+
+def test_the_stream_sends_no_pings_which_would_keep_an_idle_server_alive(start_jupyter, driver):
+    server = start_jupyter(driver, 'c.ServerApp.tornado_settings = {"ws_ping_interval": 50}\n')
+    stream = server.stream()
+
+    opcodes = {stream.recv_data(control_frame=True)[0] for _ in range(20)}
+
+    assert opcodes == {ABNF.OPCODE_TEXT}
     stream.close()
 
 
