@@ -1,8 +1,9 @@
 """The real parts that tests run against: engine, image, database server, browser, hub."""
 
 pytest_plugins = [
-    "fixtures.parts",  # first: others import it
+    # In the order in which they import each other.
     "fixtures.hub",
+    "fixtures.parts",
     "fixtures.jupyter",
     "fixtures.panel",
     "fixtures.postgres",
