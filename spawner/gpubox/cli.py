@@ -1,4 +1,4 @@
-"""The command `gpubox`: run, doctor, gpus, top, image.
+"""The command `gpubox`: run, doctor, gpus, top, leases, usage, image.
 
 What each does is in ``host``; here are arguments, words and exit statuses. Whatever goes wrong ends
 in one sentence and status 1; ``--debug`` shows where it came from.
@@ -7,9 +7,12 @@ in one sentence and status 1; ``--debug`` shows where it came from.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from . import __version__
@@ -140,6 +143,60 @@ def watch(arguments: argparse.Namespace) -> int:
     return top.watch(seconds=arguments.seconds, once=arguments.once)
 
 
+def leases(arguments: argparse.Namespace) -> int:
+    """List the machines that are held now."""
+    from . import books
+
+    now = time.time()
+    held = books.held(books.open_books(_ledger(arguments)), now)
+    if arguments.json:
+        return _print_json([asdict(one) for one in held])
+    rows = [
+        (
+            one.user,
+            one.server or "-",
+            one.machine,
+            ", ".join(one.gpus) or "-",
+            datetime.fromtimestamp(one.granted_at).strftime("%d %b %H:%M"),
+            f"{one.hours:.1f}",
+            f"{one.cost:.2f}",
+        )
+        for one in held
+    ]
+    head = ("USER", "SERVER", "MACHINE", "GPUS", "SINCE", "HOURS", "COST")
+    print(_table([head, *rows], right=(5, 6)) if rows else "No machine is held.")
+    return 0
+
+
+def usage(arguments: argparse.Namespace) -> int:
+    """What was used in a month, and what it cost."""
+    from . import books
+
+    period = books.month(arguments.month)
+    found = books.usage(books.open_books(_ledger(arguments)), period, time.time(), arguments.by)
+    if arguments.json:
+        return _print_json([asdict(one) for one in found])
+    rows = [
+        (one.name, str(one.leases), f"{one.hours:.1f}", f"{one.gpu_hours:.1f}", f"{one.cost:.2f}")
+        for one in [*found, books.total(found)]
+    ]
+    head = (arguments.by.upper(), "LEASES", "HOURS", "GPU-HOURS", "COST")
+    print(_table([head, *rows], right=(1, 2, 3, 4)) if found else f"Nothing was used in {arguments.month}.")
+    return 0
+
+
+def _ledger(arguments: argparse.Namespace) -> str:
+    """The database of leases: the one that was named, else where a hub of this machine keeps it."""
+    from . import paths
+
+    return arguments.database or f"sqlite:///{paths.state_dir() / 'gpubox.sqlite'}"
+
+
+def _print_json(value: object) -> int:
+    print(json.dumps(value, indent=1))
+    return 0
+
+
 def _prepare_processes() -> None:
     from .host import survey
 
@@ -174,10 +231,17 @@ def _gpu_table(found: Inventory) -> str:
         model = f"{gpu.model} MIG {gpu.mig_profile}" if gpu.mig_profile else gpu.model
         memory = "shared" if gpu.memory_mib is None else f"{gpu.memory_mib / 1024:.0f} GiB"
         rows.append((str(gpu.index), model, memory, gpu.problem or "ok", gpu.uuid))
-    widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return _table(rows)
+
+
+def _table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
+    """Aligned columns, those in ``right`` at their right edge."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+
+    def fitted(column: int, cell: str) -> str:
+        return cell.rjust(widths[column]) if column in right else cell.ljust(widths[column])
+
+    return "\n".join("  ".join(fitted(*cell) for cell in enumerate(row)).rstrip() for row in rows)
 
 
 # --- arguments -------------------------------------------------------------------------------------
@@ -210,6 +274,18 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=watch)
     top.add_arguments(command)
 
+    command = commands.add_parser("leases", help="who holds which machine, since when, at what cost")
+    command.set_defaults(command=leases)
+    _add_books(command)
+
+    command = commands.add_parser("usage", help="hours, GPU-hours and cost of a month")
+    command.set_defaults(command=usage)
+    command.add_argument(
+        "--month", default=datetime.now().strftime("%Y-%m"), metavar="YYYY-MM", help="the month (this one)"
+    )
+    command.add_argument("--by", choices=("user", "machine"), default="user", help="a line each (user)")
+    _add_books(command)
+
     command = commands.add_parser("image", help="build the image that servers run")
     command.set_defaults(command=build)
     command.add_argument(
@@ -229,6 +305,13 @@ def _add_engine(command: argparse.ArgumentParser) -> None:
         choices=ENGINES,
         default=os.environ.get("ENGINE") or "docker",
         help="docker: a container each (default); process: a local process each",
+    )
+
+
+def _add_books(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="for programs")
+    command.add_argument(
+        "--database", metavar="URL", help="the hub's c.GPUHub.database_url (the one in the state directory)"
     )
 
 

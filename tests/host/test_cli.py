@@ -1,13 +1,16 @@
 """The command `gpubox`, run as people run it."""
 
+import json
 import os
+import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from gpubox import __version__
+from gpubox import __version__, db
 from simgpu import SimulatedLibrary
 
 GPUBOX = Path(sys.executable).parent / "gpubox"
@@ -25,7 +28,7 @@ def test_the_version_is_the_distributions():
 
 def test_every_command_says_what_it_is_for():
     words = gpubox("--help").stdout
-    for command in ("run", "doctor", "gpus", "image"):
+    for command in ("run", "doctor", "gpus", "top", "leases", "usage", "image"):
         assert command in words
         assert gpubox(command, "--help").returncode == 0
 
@@ -37,6 +40,50 @@ def test_gpus_lists_each_gpu_with_its_model_and_uuid():
     for gpu in driver.gpus:
         assert gpu.uuid in done.stdout
     assert done.stdout.count("H100") == 2
+
+
+@pytest.fixture
+def books(tmp_path):
+    """A state directory with two leases of November 2026: one that has ended, one that goes on."""
+    engine = db.open_database(f"sqlite:///{tmp_path / 'gpubox.sqlite'}")
+    noon = datetime(2026, 11, 10, 12).timestamp()
+    usual = {"machine": "h100", "title": "1x H100", "count": 1, "slots_per_gpu": 1, "price_per_hour": 2.5}
+    usual |= {"groups": [], "requested_at": noon, "granted_at": noon}
+    with engine.begin() as connection:
+        ended = {**usual, "user": "o'brien", "server": "", "released_at": noon + 4 * 3600}
+        held = {**usual, "user": "ada", "server": "big-run", "count": 0, "released_at": None}
+        connection.execute(db.lease.insert(), [ended, held])
+    return {"GPUBOX_DIR": str(tmp_path)}
+
+
+def test_leases_lists_what_is_held(books):
+    done = gpubox("leases", **books)
+    assert done.returncode == 0, done.stderr
+    assert "ada" in done.stdout and "big-run" in done.stdout
+    assert "o'brien" not in done.stdout
+    (told,) = json.loads(gpubox("leases", "--json", **books).stdout)
+    assert (told["user"], told["server"], told["gpus"]) == ("ada", "big-run", [])
+
+
+def test_usage_sums_a_month_up(books):
+    done = gpubox("usage", "--month", "2026-11", **books)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"o'brien +1 +4\.0 +4\.0 +10\.00", done.stdout)
+    assert re.search(r"^all +2 ", done.stdout, re.MULTILINE)
+    (told,) = json.loads(gpubox("usage", "--month", "2026-11", "--by", "machine", "--json", **books).stdout)
+    assert (told["name"], told["leases"]) == ("h100", 2)
+    assert gpubox("usage", "--month", "2026-10", **books).stdout == "Nothing was used in 2026-10.\n"
+
+
+def test_wrong_months_and_missing_books_are_sentences(books, tmp_path):
+    done = gpubox("usage", "--month", "last", **books)
+    assert (done.returncode, done.stderr) == (1, "gpubox: 'last' is no month: write it as 2026-11.\n")
+    done = gpubox("leases", GPUBOX_DIR=str(tmp_path / "new"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("gpubox: There are no leases yet")
+    done = gpubox("leases", "--database", "nonsense")
+    assert done.returncode == 1
+    assert "cannot be read" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_doctor_fails_where_no_engine_answers_and_says_so():
