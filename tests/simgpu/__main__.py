@@ -11,8 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
-from .driver import SimulatedDriver, SimulatedLibrary
+from .driver import RUN_DIRECTORY, SimulatedDriver, SimulatedLibrary
 from .library import CannotBuild
 from .models import MODELS, UnknownGPU
 from .nodes import SimulationRefused
@@ -28,11 +31,29 @@ def main() -> int:
         parser.error("say which command to run, after --")
     try:
         driver = (SimulatedDriver if os.geteuid() == 0 else SimulatedLibrary)(asked.gpus)
-        with driver:
+        with driver, _found_by_all(driver):
             return _run(command, driver)
     except (UnknownGPU, SimulationRefused, CannotBuild) as refused:
         print(f"simgpu: {refused}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _found_by_all(driver: SimulatedLibrary) -> Iterator[None]:
+    """The library finds its state without its environment, of which servers that are processes get none."""
+    state = Path(driver.environment()["SIMGPU_STATE"])
+    link = RUN_DIRECTORY / "state"
+    if not isinstance(driver, SimulatedDriver):
+        yield
+        return
+    scratch = link.with_name(f"state.{os.getpid()}")
+    scratch.symlink_to(state)
+    scratch.replace(link)
+    try:
+        yield
+    finally:
+        if link.is_symlink() and link.readlink() == state:
+            link.unlink()
 
 
 def _run(command: list[str], driver: SimulatedLibrary) -> int:

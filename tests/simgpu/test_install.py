@@ -157,6 +157,13 @@ def test_a_command_line_that_cannot_be_says_why_in_a_sentence(words, sentence):
     assert "Traceback" not in done.stderr
 
 
+def test_a_server_that_keeps_no_variable_of_its_own_sees_them_too():
+    count = "import pynvml as n; n.nvmlInit(); print(n.nvmlDeviceGetCount())"
+    ran = run("2xT4", "--", "env", "-u", "SIMGPU_STATE", sys.executable, "-c", count)
+    assert (ran.returncode, ran.stdout) == (0, "2\n"), ran.stderr
+    assert not Path("/run/simgpu/state").is_symlink()
+
+
 def test_a_terminated_command_line_ends_its_command_and_cleans_up():
     words = [sys.executable, "-m", "simgpu", "1xT4", "--", "sh", "-c", "echo $SIMGPU_STATE; exec sleep 3600"]
     process = subprocess.Popen(words, cwd=TESTS, stdout=subprocess.PIPE, text=True)
