@@ -1,7 +1,8 @@
-"""The tables: GPUs, and leases, which are ticket, lease and bill in one row.
+"""The tables: GPUs, and leases, which are ticket, lease and bill in one row; what was used, and notices.
 
-How a schema of an older version becomes this one is in ``migrations``; who writes leases is
-``pool`` alone. Times are seconds since the epoch (UTC), as floats.
+How a schema of an older version becomes this one is in ``migrations``. GPUs and leases are written by
+``pool`` alone, in the hub's process; the tables below them by the service alone. Times are seconds
+since the epoch (UTC), as floats.
 """
 
 from __future__ import annotations
@@ -54,8 +55,15 @@ lease = sa.Table(
     # The price of the day: a later change of the price does not change the bill.
     sa.Column("price_per_hour", sa.Double, nullable=False),
     sa.Column("groups", sa.JSON, nullable=False),
+    # The length that was chosen for it, in seconds; null for one with no end.
+    sa.Column("session_seconds", sa.Double),
+    # Tickets of a higher rank are served first: an admin moved them. 0 is the fair order.
+    sa.Column("rank", sa.Integer, nullable=False, server_default="0"),
     sa.Column("requested_at", sa.Double, nullable=False),
     sa.Column("granted_at", sa.Double),
+    # When it will be stopped, and by what: "session" (the length chosen) or "budget".
+    sa.Column("ends_at", sa.Double),
+    sa.Column("ends_because", sa.String(16)),
     sa.Column("released_at", sa.Double),
     sa.Column("end_reason", sa.Text),
 )
@@ -70,6 +78,8 @@ sa.Index(
     postgresql_where=lease.c.released_at.is_(None),
 )
 sa.Index("lease_released_at", lease.c.released_at)
+# Budgets and one's own bill: what a user has used lately.
+sa.Index("lease_user_released_at", lease.c.user, lease.c.released_at)
 
 lease_gpu = sa.Table(
     "lease_gpu",
@@ -92,6 +102,63 @@ sa.Index(
     sqlite_where=lease_gpu.c.open.is_(True),
     postgresql_where=lease_gpu.c.open.is_(True),
 )
+
+# --- written by the service -------------------------------------------------------------------------
+
+# What a lease made of its GPU, in parts of a quarter of an hour: every time zone's month begins with one.
+USE_SECONDS = 900
+
+gpu_use = sa.Table(
+    "gpu_use",
+    metadata,
+    sa.Column("begin", sa.Integer, primary_key=True, autoincrement=False),  # a multiple of USE_SECONDS
+    sa.Column("gpu_uuid", sa.String(96), primary_key=True),
+    # 0 while nobody held it. A GPU that several share has a row each.
+    sa.Column("lease_id", sa.Integer, primary_key=True, autoincrement=False),
+    # For how long somebody looked; the rest of the time nobody knows.
+    sa.Column("measured_seconds", sa.Double, nullable=False),
+    # For how much of that it did nothing.
+    sa.Column("idle_seconds", sa.Double, nullable=False),
+    # Utilisation (0 to 1) times seconds; over measured_seconds it is the mean.
+    sa.Column("utilised_seconds", sa.Double, nullable=False),
+    sqlite_with_rowid=False,
+)
+sa.Index("gpu_use_lease_id", gpu_use.c.lease_id)
+
+# When a machine last showed each kind of life: what the culler goes by, also after a restart.
+activity = sa.Table(
+    "activity",
+    metadata,
+    sa.Column("lease_id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("reported_at", sa.Double),
+    sa.Column("kernel_at", sa.Double),
+    sa.Column("terminal_at", sa.Double),
+    sa.Column("desktop_at", sa.Double),
+    sa.Column("gpu_at", sa.Double),
+    # When its user last pressed "keep".
+    sa.Column("kept_at", sa.Double),
+)
+
+notice = sa.Table(
+    "notice",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user", sa.String(255), nullable=False),
+    # Null for all of the user's servers.
+    sa.Column("server", sa.String(255)),
+    sa.Column("kind", sa.String(32), nullable=False),
+    # What it is about, so that it is told once: "budget 80 ada 2026-11 rule 2".
+    sa.Column("subject", sa.String(255), nullable=False, unique=True),
+    sa.Column("sentence", sa.Text, nullable=False),
+    sa.Column("told_at", sa.Double, nullable=False),
+    # When what it warns of happens; it counts down to that, and is over then.
+    sa.Column("due_at", sa.Double),
+    # Seen or dismissed by the user, or no longer true.
+    sa.Column("closed_at", sa.Double),
+    # When it went out by webhook or e-mail.
+    sa.Column("sent_at", sa.Double),
+)
+sa.Index("notice_user", notice.c.user, notice.c.closed_at)
 
 
 def open_database(url: str, hub_id: str = "") -> sa.Engine:
