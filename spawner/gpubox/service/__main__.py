@@ -18,6 +18,8 @@ def main() -> int:
     """Serve until the hub ends; status 1 with a sentence where there is no hub to serve."""
     form = "[%(levelname)1.1s %(asctime)s gpubox service] %(message)s"
     logging.basicConfig(format=form, level=logging.INFO)
+    # JupyterHub's part of a service tells of each log-in, with the session's id.
+    logging.getLogger("tornado.application").setLevel(logging.WARNING)
     # A hub that is killed takes its service along: the next one starts a service of its own, on this port.
     parent = os.getppid()
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
