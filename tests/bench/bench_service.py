@@ -33,14 +33,13 @@ def fill(hub: Hub) -> None:
     """Write leases of all GPUs, and tickets, as if they had been asked for an hour ago."""
     then = time.time() - 3600
     lease = (
-        'INSERT INTO lease (id, "user", server, machine, title, count, slots_per_gpu, price_per_hour, "groups",'
-        " rank, requested_at, granted_at) VALUES "
+        'INSERT INTO lease (id, "user", server, machine, title, count, slots_per_gpu, price_per_hour,'
+        ' "groups", rank, requested_at, granted_at) VALUES '
     )
-    rows = [f"({n}, 'user{n}', '', 'h100', '1x H100', 1, 1, 2.5, '[]', 0, {then}, {then})" for n in range(1, GPUS + 1)]
-    rows += [
-        f"({GPUS + n}, 'waiting{n}', '', 'h100', '1x H100', 1, 1, 2.5, '[]', 0, {then + n}, NULL)"
-        for n in range(1, TICKETS + 1)
-    ]
+    machine = "'', 'h100', '1x H100', 1, 1, 2.5, '[]', 0"
+    rows = [f"({n}, 'user{n}', {machine}, {then}, {then})" for n in range(1, GPUS + 1)]
+    tickets = range(1, TICKETS + 1)
+    rows += [f"({GPUS + n}, 'waiting{n}', {machine}, {then + n}, NULL)" for n in tickets]
     hub.sql(lease + ", ".join(rows))
     hub.sql(
         "INSERT INTO lease_gpu (lease_id, gpu_uuid, slot, slots, open)"
@@ -71,7 +70,7 @@ class Pages:
         async with self.session.get(self.url) as answer:
             async for line in answer.content:
                 self.bytes += len(line)
-                if line.startswith(b"event: state") or line.startswith(b"event: change"):
+                if line.startswith((b"event: state", b"event: change")):
                     self.got[number] = time.perf_counter()
                     if len(self.got) == PAGES:
                         self.all_got.set()
@@ -121,8 +120,8 @@ async def measure(hub: Hub, token: str, service: psutil.Process) -> None:
         seconds = time.perf_counter() - begun
         share = (sum(service.cpu_times()[:2]) - used) / seconds
         print(
-            f"a change, until the last of {PAGES} open pages has it: median {statistics.median(delays):.2f} s,"
-            f" worst {max(delays):.2f} s; with one each second the service takes {share:.1%} of a core"
+            f"a change, until the last of {PAGES} open pages has it: median {statistics.median(delays):.2f}"
+            f" s, worst {max(delays):.2f} s; with one each second the service takes {share:.1%} of a core"
             f" and sends {pages.bytes / seconds / 1e3:.0f} kB/s"
         )
         for task in reading:

@@ -23,6 +23,10 @@ from .settings import GPUService
 log = logging.getLogger(__name__)
 
 
+# What openapi.json describes.
+API_ROUTES = [*api.ROUTES]
+
+
 class Service:
     """What every route of one service process shares."""
 
@@ -53,7 +57,7 @@ def application(service: Service, cookie_secret: bytes) -> Application:
     prefix = service.prefix
     shared = {"service": service}
     routes: list[Any] = [
-        url(rf"{prefix}{path}", handler, shared) for path, handler in [*pages.ROUTES, *api.ROUTES]
+        url(rf"{prefix}{path}", handler, shared) for path, handler in [*pages.ROUTES, *API_ROUTES]
     ]
     routes += [
         url(rf"{prefix}health", HealthHandler),
