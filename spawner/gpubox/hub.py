@@ -296,6 +296,11 @@ class GPUHub(SingletonConfigurable):
         """Begin the refresh and the reconciliation; they run as long as the hub does."""
         self.app = app
         self._control = serve(self.desk)
+        if SERVICE not in app._service_map:
+            self.log.warning(
+                "This hub runs without its pages, auto-shutdown and notices: add services with"
+                " c.JupyterHub.services.append(...) after configure(c), which brings them."
+            )
         for rounds in (self._refresh_rounds(), self._reconcile_rounds()):
             task = asyncio.get_running_loop().create_task(rounds)
             self._tasks.add(task)

@@ -26,11 +26,12 @@ class Audience:
 
 @dataclass(frozen=True)
 class Viewer:
-    """Somebody with a valid token. ``name`` is a user's; services have none."""
+    """Somebody with a valid token. ``name`` and ``groups`` are a user's; services have none."""
 
     name: str
     audience: Audience
     may_scrape: bool = False
+    groups: frozenset[str] = frozenset()
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any]) -> Viewer:
@@ -43,6 +44,7 @@ class Viewer:
             name=model["name"] if is_user else "",
             audience=Audience(is_admin, frozenset() if is_admin else groups),
             may_scrape=is_admin or METRICS in scopes,
+            groups=frozenset(model.get("groups") or ()) if is_user else frozenset(),
         )
 
     @property
