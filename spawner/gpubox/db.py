@@ -182,6 +182,11 @@ def open_database(url: str, hub_id: str = "") -> sa.Engine:
     return engine
 
 
+def connect(url: str) -> sa.Engine:
+    """The database of a hub that runs, as its service uses it; its tables are the hub's to bring up to date."""
+    return _make_engine(sa.engine.make_url(url))
+
+
 def claim(engine: sa.Engine) -> object:
     """Make this process the only one that writes leases; lasts as long as what is returned is kept.
 

@@ -285,6 +285,7 @@ class GPUHub(SingletonConfigurable):
         announcement = self.app.template_vars.get("announcement")
         return {
             "options": self.service_options.as_dict(),
+            "database_url": self.database_url,
             # Its pages look as the hub's do.
             "template_paths": list(self.app.template_paths),
             "announcement": announcement if isinstance(announcement, str) else "",
