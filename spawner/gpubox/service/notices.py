@@ -1,0 +1,205 @@
+"""What users are told: each once, and closed when it is no longer true.
+
+The rules are pure functions of the hub's state and the time (`wanted`, `over`); a notice's subject says
+what it is about, and the database takes each subject once, whatever is restarted. The notice of an idle
+machine is ``culler``'s; how notices go out is in ``boxes`` and ``delivery``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+
+from . import words
+from .live import Live, State
+from .store import Notice, Store
+
+log = logging.getLogger(__name__)
+
+END_SECONDS = 900.0
+_WAITED_SECONDS = 60.0
+# That a machine has become free is news for so long.
+_NEWS_SECONDS = 1800.0
+_LOOK_SECONDS = 5.0
+_LONGEST_SUBJECT = 255
+_REMEMBER_SECONDS = 7 * 86400.0
+_MOST_REMEMBERED = 100_000  # the database knows the others
+
+OF_LEASE = ("free", "end", "idle", "lost", "ask")
+"""How subjects begin that are about one lease, whose number follows."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Something to be told, unless its subject has been."""
+
+    user: str
+    server: str | None
+    kind: str
+    subject: str
+    sentence: str
+    due_at: float | None = None
+
+
+def subject(*parts: object) -> str:
+    """What a notice is about, short enough for its column however long names are."""
+    whole = " ".join(str(part) for part in parts)
+    if len(whole) <= _LONGEST_SUBJECT:
+        return whole
+    digest = hashlib.sha256(whole.encode()).hexdigest()
+    return f"{whole[: _LONGEST_SUBJECT - len(digest) - 1]} {digest}"
+
+
+def wanted(state: State, now: float) -> Iterator[Wanted]:
+    """All that is true now and worth telling, told before or not."""
+    lost = {gpu["uuid"]: gpu for gpu in state["gpus"] if gpu["state"] == "lost"}
+    for lease in state["leases"]:
+        if lease["granted_at"] is not None:
+            yield from _of_lease(lease, now)
+            for uuid in lease["gpus"]:
+                if uuid in lost:
+                    yield _lost(lease, lost[uuid])
+
+
+def _of_lease(lease: State, now: float) -> Iterator[Wanted]:
+    number, granted_at, ends_at = lease["id"], lease["granted_at"], lease["ends_at"]
+    waited = granted_at - lease["requested_at"]
+    if waited > _WAITED_SECONDS and lease["is_ready"] and now - granted_at < _NEWS_SECONDS:
+        sentence = f"{words.machine(lease)} is running for you, after {words.length(waited)} in line."
+        yield Wanted(lease["user"], lease["server"], "free", subject("free", number), sentence)
+    # A session of ten minutes is not told of its end as it begins.
+    if ends_at is not None and ends_at - now <= min(END_SECONDS, (ends_at - granted_at) / 2):
+        yield _end(lease, now)
+
+
+def _end(lease: State, now: float) -> Wanted:
+    ends_at = lease["ends_at"]
+    at = words.clock(ends_at, now)
+    if lease["ends_because"] == "budget":
+        kind, because = "budget", f"{words.machine(lease)} stops at {at}, because the budget is used up."
+    else:
+        kind, because = "end", f"{words.machine(lease)} stops at {at}: the session ends."
+    latest = lease["latest_end"]
+    more = " It can be extended." if latest is None or latest > ends_at else ""
+    return Wanted(
+        user=lease["user"],
+        server=lease["server"],
+        kind=kind,
+        subject=subject("end", lease["id"], f"{ends_at:.0f}"),
+        sentence=f"{because} Save your work.{more if kind == 'end' else ''}",
+        due_at=ends_at,
+    )
+
+
+def _lost(lease: State, gpu: State) -> Wanted:
+    sentence = f"A GPU of {words.machine(lease)} is lost: {gpu['reason']} Save your work, then stop the machine."
+    about = subject("lost", lease["id"], gpu["uuid"])
+    return Wanted(lease["user"], lease["server"], "lost", about, sentence)
+
+
+def over(notices: Iterable[Notice], state: State) -> list[Notice]:
+    """Those of the notices whose words are no longer true."""
+    leases = {str(lease["id"]): lease for lease in state["leases"]}
+    lost = {gpu["uuid"] for gpu in state["gpus"] if gpu["state"] == "lost"}
+    return [notice for notice in notices if _is_over(notice, leases, lost)]
+
+
+def _is_over(notice: Notice, leases: Mapping[str, State], lost: Collection[str]) -> bool:
+    first, number, *rest = notice.subject.split(" ")
+    if first not in OF_LEASE:
+        return False  # a budget's: closed by its user
+    lease = leases.get(number)
+    if lease is None:
+        return True
+    if first == "end":
+        return lease["ends_at"] is None or f"{lease['ends_at']:.0f}" != rest[0]
+    return first == "lost" and rest[0] not in lost
+
+
+class Notices:
+    """All open notices. ``on_told`` and ``on_closed`` are called with each; they must not block."""
+
+    def __init__(self, store: Store, live: Live) -> None:
+        self._store, self._live = store, live
+        self._open: dict[int, Notice] = {}
+        self._told: dict[str, None] = {}
+        self._changed = asyncio.Event()
+        self.on_told: list[Callable[[Notice], None]] = []
+        self.on_closed: list[Callable[[Notice], None]] = []
+        live.on_state(lambda before, after: self._changed.set())
+
+    async def load(self) -> None:
+        """Know what was told before this process."""
+        self._open = {notice.id: notice for notice in await self._store.run(self._store.open_notices)}
+        since = time.time() - _REMEMBER_SECONDS
+        self._told = dict.fromkeys(await self._store.run(self._store.told_since, since))
+        self._told |= dict.fromkeys(notice.subject for notice in self._open.values())
+
+    def open(self, user: str | None = None, server: str | None = None) -> list[Notice]:
+        """Open notices, the oldest first: all, a user's, or those that concern one of a user's servers."""
+        return [
+            notice
+            for notice in self._open.values()
+            if (user is None or notice.user == user)
+            and (server is None or notice.server is None or notice.server == server)
+        ]
+
+    def find(self, number: int) -> Notice | None:
+        """An open notice."""
+        return self._open.get(number)
+
+    async def tell(self, told: Wanted, now: float) -> Notice | None:
+        """Tell it; None where that has been done before."""
+        if told.subject in self._told:
+            return None
+        self._told[told.subject] = None
+        if len(self._told) > _MOST_REMEMBERED:
+            del self._told[next(iter(self._told))]
+        try:
+            columns = {**asdict(told), "told_at": now}
+            notice = await self._store.run(lambda: self._store.add_notice(**columns))
+        except BaseException:
+            self._told.pop(told.subject, None)
+            raise
+        if notice is not None:
+            self._open[notice.id] = notice
+            for listener in list(self.on_told):
+                listener(notice)
+        return notice
+
+    async def close(self, number: int) -> None:
+        """It is seen, dismissed, or no longer true."""
+        notice = self._open.pop(number, None)
+        if notice is None:
+            return
+        closed = replace(notice, closed_at=time.time())
+        for listener in list(self.on_closed):
+            listener(closed)
+        await self._store.run(lambda: self._store.set_notice(number, closed_at=closed.closed_at))
+
+    async def sent(self, number: int, at: float) -> None:
+        """It went out by webhook or e-mail."""
+        await self._store.run(lambda: self._store.set_notice(number, sent_at=at))
+
+    async def run(self) -> None:
+        """Tell and close as the hub's state and the time demand."""
+        while True:
+            if self._live.known.is_set() and self._live.hub_answers:
+                await self.look(time.time())
+            self._changed.clear()
+            try:
+                await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
+            except TimeoutError:
+                pass
+
+    async def look(self, now: float) -> None:
+        """Tell what is to be told now, and close what is over."""
+        state = self._live.state
+        for told in wanted(state, now):
+            await self.tell(told, now)
+        for notice in over(self._open.values(), state):
+            await self.close(notice.id)
