@@ -37,6 +37,9 @@ configure(c, engine=os.environ.get("ENGINE", "docker"))
 #     {"title": "1/7 of an A100", "gpu": "A100", "sharing": "mig: 1g.10gb"},
 # ]
 
+# More services and roles are added to those that configure() made; `=` would take the pages away.
+# c.JupyterHub.services.append({"name": "prometheus", "api_token": ...})
+
 # Fairness: after this many seconds nobody who came later is served before a waiting person.
 # c.GPUHub.patience = 1800
 # The most GPUs that one person may hold at once.

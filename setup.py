@@ -106,7 +106,9 @@ setup(
         "gpubox": [
             "py.typed",
             "templates/**/*",
-            "static/**/*",
+            "service/*.json",
+            "service/static/**/*",
+            "service/templates/**/*",
             "migrations/*",
             "migrations/versions/*.py",
         ],

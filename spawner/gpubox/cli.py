@@ -116,7 +116,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     from .host import survey
 
     port = arguments.port or 8000
-    ports = {port: "web", port + 1: "proxy's API", port + 81: "hub's API"}
+    ports = {port: "web", port + 1: "proxy's API", port + 81: "hub's API", port + 82: "pages"}
     checks = ward.examine(survey.look(arguments.engine, ports))
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     print(ward.render(checks, colour=colour))

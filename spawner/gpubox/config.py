@@ -7,6 +7,7 @@ lab decides for itself stands in jupyterhub_config.py. Whatever is set after the
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 from jupyterhub.app import JupyterHub
@@ -15,6 +16,7 @@ from . import pages, paths
 from .host import HostProblem
 from .host.admin import admin_password
 from .hub import open_with
+from .service.settings import ACCESS, HUB_ADMIN, MANAGE, SERVICE
 
 NETWORK = "gpubox"
 
@@ -39,10 +41,45 @@ def configure(c: Any, engine: str = "docker") -> None:
     _keep_state_in(c, state)
     _let_waiting_wait(c)
     _let_the_admin_in(c)
+    host = "127.0.0.1"
     if engine == "docker":
-        _run_in_docker(c)
+        # Boxes ask the service, too: it listens where they reach the hub.
+        host = _run_in_docker(c)
     else:
         _run_as_processes(c)
+    add_service(c, f"http://{host}:{int(os.environ.get('GPUBOX_PORT', '8000')) + 82}")
+
+
+def add_service(c: Any, url: str) -> None:
+    """Add the service `gpubox` (pages, API, culler, notices), which listens at ``url``, and its rights."""
+    c.JupyterHub.services = [
+        {
+            "name": SERVICE,
+            "url": url,
+            "command": [sys.executable, "-m", "gpubox.service"],
+            "environment": {"GPUBOX_DIR": str(paths.state_dir())},
+            # Part of the hub: nobody is asked whether it may know who they are.
+            "oauth_no_confirm": True,
+            "oauth_client_allowed_scopes": [ACCESS, MANAGE, HUB_ADMIN],
+        }
+    ]
+    c.JupyterHub.custom_scopes = {
+        MANAGE: {"description": "Manage the GPU machines of others: see, end and extend them"}
+    }
+    c.JupyterHub.load_roles = [
+        {
+            "name": "gpubox-service",
+            "description": "See who is idle, and stop those servers",
+            "services": [SERVICE],
+            "scopes": [
+                *("list:users", "read:users:activity", "read:servers"),
+                *("admin:server_state", "delete:servers"),
+            ],
+        }
+    ]
+    c.JupyterHub.extra_user_scopes = {ACCESS}
+    # What a box asks the service, it asks as its user.
+    c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", ACCESS]
 
 
 def _listen(c: Any, port: int) -> None:
@@ -81,7 +118,8 @@ def _let_the_admin_in(c: Any) -> None:
     c.SharedPasswordAuthenticator.admin_password = admin_password()
 
 
-def _run_in_docker(c: Any) -> None:
+def _run_in_docker(c: Any) -> str:
+    """Returns the address at which boxes reach this machine."""
     from .host.engine import connect
     from .host.network import ensure_network
 
@@ -93,6 +131,7 @@ def _run_in_docker(c: Any) -> None:
     c.DockerSpawner.network_name = NETWORK
     c.DockerSpawner.use_internal_ip = True
     c.DockerSpawner.remove = True
+    return gateway
 
 
 def _run_as_processes(c: Any) -> None:

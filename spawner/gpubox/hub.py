@@ -19,6 +19,8 @@ from traitlets import Bool, Float, Integer, Unicode, default
 from traitlets.config import Config, SingletonConfigurable
 
 from . import paths
+from .control.desk import Desk
+from .control.server import serve
 from .db import claim, open_database
 from .engines import EngineError
 from .inventory import Inventory, nvidia
@@ -27,6 +29,7 @@ from .ledger import Lease
 from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
 from .pool import GPUPool
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
+from .service.settings import SERVICE, GPUService
 
 if TYPE_CHECKING:
     from .spawner import GPUSpawner
@@ -163,6 +166,7 @@ class GPUHub(SingletonConfigurable):
             host_memory_mib=psutil.virtual_memory().total // 2**20,
         )
         self.spawner_class = spawner_class
+        self.service_options = GPUService(config=self.config)
         database = open_database(self.database_url, paths.hub_id())
         self._claim = claim(database)
         self.pool = GPUPool(
@@ -181,6 +185,7 @@ class GPUHub(SingletonConfigurable):
         self._grants: dict[int, asyncio.Future[Lease]] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.desk = Desk(self)
         self.warn_of_inventory()
 
     def warn_of_inventory(self) -> None:
@@ -201,13 +206,13 @@ class GPUHub(SingletonConfigurable):
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool_thread, function, *args)
 
-    async def _change(self, function: Callable[..., tuple[Lease, ...]], *args: Any) -> None:
-        """Call a method that frees something, and tell those who were served by it."""
+    async def change(self, function: Callable[..., tuple[Lease, ...] | None], *args: Any) -> None:
+        """Call one of the pool's methods that may free something, and tell those who were served by it."""
         # Shielded: a cancelled caller must not lose the news of who was served.
         await asyncio.shield(self._change_and_tell(function, *args))
 
-    async def _change_and_tell(self, function: Callable[..., tuple[Lease, ...]], *args: Any) -> None:
-        for lease in await self.ask(function, *args):
+    async def _change_and_tell(self, function: Callable[..., tuple[Lease, ...] | None], *args: Any) -> None:
+        for lease in await self.ask(function, *args) or ():
             grant = self._grants.pop(lease.id, None)
             if grant is not None and not grant.done():
                 grant.set_result(lease)
@@ -252,17 +257,50 @@ class GPUHub(SingletonConfigurable):
         grant = self._grants.pop(lease_id, None)
         if grant is not None:
             grant.cancel()
-        await self._change(self.pool.cancel, lease_id, reason)
+        await self.change(self.pool.cancel, lease_id, reason)
 
     async def release(self, lease_id: int, reason: str) -> None:
         """Close a lease whose server has been confirmed as not running, and serve the next."""
-        await self._change(self.pool.release, lease_id, reason)
+        await self.change(self.pool.release, lease_id, reason)
+
+    # --- the service and the command line --------------------------------------------------------
+
+    @property
+    def currency(self) -> str:
+        """The sign or code before prices."""
+        return str(configured(self.spawner_class, self.config, "currency", "$"))
+
+    def idle_limits(self, machine: MachineType) -> tuple[float | None, float | None]:
+        """After how many idle seconds a machine of the type is stopped, and after how many of an idle GPU."""
+        return None, None
+
+    @property
+    def service_url(self) -> str:
+        """Where boxes reach the service; empty where this hub runs none."""
+        service = self.app._service_map.get(SERVICE)
+        return f"{service.url}{service.prefix}" if service is not None and service.url else ""
+
+    def service_settings(self) -> dict[str, Any]:
+        """What the service is configured with, as JSON takes it."""
+        announcement = self.app.template_vars.get("announcement")
+        return {
+            "options": self.service_options.as_dict(),
+            # Its pages look as the hub's do.
+            "template_paths": list(self.app.template_paths),
+            "announcement": announcement if isinstance(announcement, str) else "",
+        }
 
     # --- rounds ----------------------------------------------------------------------------------
 
     def start_rounds(self, app: JupyterHub) -> None:
         """Begin the refresh and the reconciliation; they run as long as the hub does."""
         self.app = app
+        self._control = serve(self.desk)
+        if SERVICE not in app._service_map:
+            self.log.warning(
+                "This hub runs without its pages, auto-shutdown and notices: add services with"
+                " c.JupyterHub.services.append(...) after configure(c), which brings them."
+            )
         for rounds in (self._refresh_rounds(), self._reconcile_rounds()):
             task = asyncio.get_running_loop().create_task(rounds)
             self._tasks.add(task)
@@ -282,7 +320,7 @@ class GPUHub(SingletonConfigurable):
         if before != self.inventory:
             self.warn_of_inventory()
         if self.inventory.answered:
-            await self._change(self.pool.refresh, self.inventory.gpus)
+            await self.change(self.pool.refresh, self.inventory.gpus)
 
     def _look(self) -> Inventory:
         """What the driver lists, with what it reported of Xid errors since."""
@@ -300,7 +338,7 @@ class GPUHub(SingletonConfigurable):
             try:
                 await self.reconcile()
                 await self._stop_over_time()
-                await self._change(self.pool.expire_places)
+                await self.change(self.pool.expire_places)
             except EngineError as error:
                 self.log.warning(
                     "Leases could not be compared with what runs (%s); nothing was changed,"
@@ -347,13 +385,14 @@ class GPUHub(SingletonConfigurable):
 
     def busy_servers(self) -> set[tuple[str, str]]:
         """Servers that this process is starting or stopping right now."""
-        return {key for key, spawner in self._spawners() if spawner.pending or spawner.is_settling}
+        return {key for key, spawner in self.spawners() if spawner.pending or spawner.is_settling}
 
     def claimed_servers(self) -> set[tuple[str, str]]:
         """Servers that the hub knows as running or on their way."""
-        return {key for key, spawner in self._spawners() if spawner.active}
+        return {key for key, spawner in self.spawners() if spawner.active}
 
-    def _spawners(self) -> list[tuple[tuple[str, str], GPUSpawner]]:
+    def spawners(self) -> list[tuple[tuple[str, str], GPUSpawner]]:
+        """All servers that this process knows, by user and server name."""
         return [
             ((user.name, name), spawner)
             for user in list(self.app.users.values())
@@ -368,11 +407,15 @@ class GPUHub(SingletonConfigurable):
                 continue
             if self.pool.clock() - lease.granted_at < limit:
                 continue
-            for key, spawner in self._spawners():
+            for key, spawner in self.spawners():
                 if key == (lease.user, lease.server) and spawner.ready:
                     self.log.warning("Stopping %s: its time limit is over.", spawner._log_name)
-                    await self.app.proxy.delete_user(spawner.user, spawner.name)
-                    await spawner.user.stop(spawner.name)
+                    await self.stop_server(spawner)
+
+    async def stop_server(self, spawner: GPUSpawner) -> None:
+        """Stop a running server as its user would."""
+        await self.app.proxy.delete_user(spawner.user, spawner.name)
+        await spawner.user.stop(spawner.name)
 
 
 def configured(cls: type, config: Config, trait: str, default: T) -> T:

@@ -48,6 +48,19 @@ class Lease:
 
 
 @dataclass(frozen=True)
+class Terms:
+    """What a lease was asked for at: a later change of the config does not change it.
+
+    ``share`` is in GPUs, 0.25 for a quarter of one; ``groups`` are the user's at that time.
+    """
+
+    title: str
+    share: float
+    price_per_hour: float
+    groups: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class HeldSlot:
     """Slot number ``slot`` of the ``slots`` into which the card was divided, and who holds it."""
 
@@ -179,6 +192,16 @@ class Ledger:
                 sa.select(_held.gpu_uuid).where(_held.lease_id == lease_id).order_by(_held.id)
             )
             return _as_lease(row, gpus)
+
+    def open_terms(self) -> dict[int, Terms]:
+        """The terms of all tickets and held leases, by number."""
+        columns = (_lease.id, _lease.title, _lease["count"], _lease.slots_per_gpu, _lease.price_per_hour)
+        query = sa.select(*columns, _lease.groups).where(_lease.released_at.is_(None))
+        with self._db.connect() as connection:
+            return {
+                number: Terms(title, count / slots, price, tuple(groups))
+                for number, title, count, slots, price, groups in connection.execute(query)
+            }
 
     def open_leases(self) -> Iterator[tuple[Lease, MachineType]]:
         """Tickets and held leases, who asked first first, each with its machine type as it then was."""

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from .estimate import History
 from .fleet import Fleet, GPUState
 from .inventory import GPU
-from .ledger import Lease, Ledger
+from .ledger import Lease, Ledger, Terms
 from .line import FairShare, Line, Ticket
 from .machines import MachineType
 from .outlook import Availability, Outlook, Place, availability
@@ -64,6 +64,7 @@ class GPUPool:
         # Tickets of before the last restart that nobody has come back for yet.
         self._unclaimed: dict[int, Lease] = {}
         self._news: list[Lease] = []
+        self._terms: dict[int, Terms] = {}
         # Outlooks hold until the next change of anything.
         self._version = 0
         self._outlooks: dict[str, tuple[int, Outlook]] = {}
@@ -119,6 +120,10 @@ class GPUPool:
         self._ledger.set_drain(uuid, reason)
         self._fleet.set_drain(uuid, reason)
         self._version += 1
+
+    def cards(self) -> tuple[Card, ...]:
+        """Every GPU with its slots and who holds them; to be looked at, not changed."""
+        return tuple(self._fleet.cards.values())
 
     def gpu_states(self) -> dict[str, GPUState]:
         """The state of every GPU, by UUID."""
@@ -227,6 +232,12 @@ class GPUPool:
     def open_leases(self) -> tuple[Lease, ...]:
         """Tickets and held leases."""
         return tuple(self._open.values())
+
+    def terms(self, lease: Lease) -> Terms:
+        """What an open lease was asked for at."""
+        if lease.id not in self._terms:
+            self._terms = self._ledger.open_terms()
+        return self._terms[lease.id]
 
     def held(self) -> tuple[Lease, ...]:
         """Leases that hold a machine."""

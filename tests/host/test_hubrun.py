@@ -147,3 +147,14 @@ def test_a_second_hub_does_not_push_out_the_one_that_runs(config, state):
                 check_ports(settings)
         finally:
             server.shutdown()
+
+
+def test_the_port_of_the_pages_is_looked_at_too(config):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        settings = read_config(config(f'c.JupyterHub.services = [{{"name": "gpubox", "url": {url!r}}}]'))
+        with pytest.raises(HostProblem, match=rf"Port {port} \(pages\) is in use"):
+            check_ports(settings)

@@ -21,6 +21,7 @@ configure(c, engine="process")
 c.JupyterHub.bind_url = "http://127.0.0.1:{}"
 c.JupyterHub.hub_port = {}
 c.ConfigurableHTTPProxy.api_url = "http://127.0.0.1:{}"
+c.JupyterHub.services[0]["url"] = "http://127.0.0.1:{}"
 """
 
 
@@ -29,7 +30,7 @@ class Run:
 
     def __init__(self, directory):
         self.state = directory / "state"
-        self.port, *others = free_ports(3)
+        self.port, *others = free_ports(4)
         self.url = f"http://127.0.0.1:{self.port}"
         config = directory / "jupyterhub_config.py"
         config.write_text(CONFIG.format(self.port, *others))

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import paths
+from ..service.settings import SERVICE
 from . import HostProblem, Say, admin, survey
 
 CONFIG = "jupyterhub_config.py"
@@ -18,7 +19,10 @@ CONFIG = "jupyterhub_config.py"
 
 @dataclass(frozen=True)
 class HubSettings:
-    """What a config file says about the way in. Ports: the hub's door, its own, its proxy's."""
+    """What a config file says about the way in. Ports: the hub's door, its own, its proxy's.
+
+    ``service_url`` is where the pages' service listens; empty without one.
+    """
 
     bind_url: str
     hub_ip: str
@@ -26,6 +30,7 @@ class HubSettings:
     proxy_port: int
     authenticator: str
     is_own_password: bool
+    service_url: str = ""
 
     @property
     def port(self) -> int:
@@ -46,7 +51,17 @@ class HubSettings:
     @property
     def ports(self) -> dict[int, str]:
         """All ports that the hub takes on this machine, and what for."""
-        return {self.port: "web", self.proxy_port: "proxy's API", self.hub_port: "hub's API"}
+        ports = {self.port: "web", self.proxy_port: "proxy's API", self.hub_port: "hub's API"}
+        if self.service_url:
+            ports[urlsplit(self.service_url).port or 80] = "pages"
+        return ports
+
+    def host_of(self, port: int) -> str:
+        """The address at which one of them is taken."""
+        if port == self.hub_port:
+            return self.hub_ip
+        service = urlsplit(self.service_url)
+        return service.hostname or "127.0.0.1" if port == service.port else "127.0.0.1"
 
 
 def find_config(named: str | None) -> Path:
@@ -99,6 +114,7 @@ def _settings(config: Any) -> HubSettings:
     bind_url = hub.get("bind_url", "http://:8000")
     password = config.SharedPasswordAuthenticator.get("admin_password", "")
     proxy_api = config.ConfigurableHTTPProxy.get("api_url", "http://127.0.0.1:8001")
+    services = hub.get("services", [])
     return HubSettings(
         bind_url=str(bind_url),
         hub_ip=str(hub.get("hub_ip", "127.0.0.1")),
@@ -106,6 +122,7 @@ def _settings(config: Any) -> HubSettings:
         proxy_port=urlsplit(proxy_api).port or 8001,
         authenticator=authenticator if isinstance(authenticator, str) else authenticator.__name__,
         is_own_password=authenticator == "shared-password" and password == admin.admin_password(),
+        service_url=next((one.get("url", "") for one in services if one.get("name") == SERVICE), ""),
     )
 
 
@@ -123,12 +140,12 @@ def check_ports(settings: HubSettings) -> None:
     if _is_alive(paths.state_dir() / "jupyterhub-proxy.pid"):
         return
     for port, use in settings.ports.items():
-        address = settings.hub_ip if port == settings.hub_port else "127.0.0.1"
-        if not survey.is_free(port, address):
+        if not survey.is_free(port, settings.host_of(port)):
             remedy = (
                 "take another: make run PORT=8010"
                 if port == settings.port
-                else "run one hub only, or set c.JupyterHub.hub_port and c.ConfigurableHTTPProxy.api_url"
+                else "run one hub only, or set c.JupyterHub.hub_port, c.ConfigurableHTTPProxy.api_url and"
+                " the service's url"
             )
             raise HostProblem(
                 f"Port {port} ({use}) is in use. Stop what uses it (ss -ltnp names it), or {remedy}"

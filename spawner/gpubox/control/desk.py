@@ -1,0 +1,127 @@
+"""The hub's front desk: what others may ask of it, on its event loop. Each method is a wish of ``server``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..engines import EngineError
+from ..ledger import Lease
+from ..refusal import PoolRefusal
+from . import state
+from .feed import StateFeed
+
+if TYPE_CHECKING:
+    from ..hub import GPUHub
+    from ..spawner import GPUSpawner
+
+log = logging.getLogger(__name__)
+
+# JupyterHub gives a cancelled spawn as long before it stops what was started (apihandlers/users.py).
+_CANCEL_SECONDS = 30.0
+
+
+class Desk:
+    """State for those who watch, and wishes of admins and users that the service has checked."""
+
+    def __init__(self, hub: GPUHub) -> None:
+        self._hub = hub
+        self.feed = StateFeed(self._read, hub.line_moved)
+
+    async def _read(self) -> state.State:
+        hub = self._hub
+        ready = {key for key, spawner in hub.spawners() if spawner.ready}
+        return await hub.ask(
+            lambda: state.read(
+                hub.pool, hub.machines, idle_limits=hub.idle_limits, ready=ready, currency=hub.currency
+            )
+        )
+
+    async def settings(self) -> dict[str, Any]:
+        """What the service is configured with."""
+        return self._hub.service_settings()
+
+    async def drain(self, gpu: str, reason: str) -> None:
+        """Hand the GPU out no more. Raises KeyError with a sentence for an unknown one."""
+        await self._with_gpu(self._hub.pool.drain, gpu, reason)
+        log.warning("GPU %s is drained: %s", gpu, reason)
+
+    async def undrain(self, gpu: str) -> None:
+        """Hand the GPU out again. Raises KeyError with a sentence for an unknown one."""
+        await self._with_gpu(self._hub.pool.undrain, gpu)
+        log.warning("GPU %s serves again.", gpu)
+
+    async def _with_gpu(self, method: Any, gpu: str, *arguments: str) -> None:
+        try:
+            await self._hub.change(method, gpu, *arguments)
+        except KeyError as error:
+            raise KeyError(f"There is no GPU {gpu!r} here.") from error
+
+    async def move(self, lease: int, to: str) -> None:
+        """Move a ticket ``first``, ``last`` or back to its ``fair`` place. Raises KeyError, PoolRefusal."""
+        await self._open(lease)
+        await self._hub.change(self._hub.pool.move, lease, to)  # type: ignore[attr-defined]
+
+    async def extend(self, lease: int, seconds: float) -> dict[str, Any]:
+        """Let a lease end later. Raises KeyError, PoolRefusal with a sentence."""
+        await self._open(lease)
+        ends_at = await self._hub.ask(self._hub.pool.extend, lease, seconds)  # type: ignore[attr-defined]
+        await self._hub.change(self._hub.pool.served)
+        return {"ends_at": ends_at}
+
+    async def end(self, lease: int, reason: str) -> None:
+        """Stop the lease's server, or take the ticket out of the line; returns when that is done.
+
+        Raises KeyError with a sentence where it has ended already, PoolRefusal where the engine cannot
+        stop the server now.
+        """
+        found = await self._open(lease)
+        spawner = dict(self._hub.spawners()).get((found.user, found.server))
+        log.warning("Ending lease %d of %s (%s).", lease, found.user, reason)
+        if spawner is not None and spawner.pending == "spawn":
+            await _cancel(spawner)
+        elif spawner is not None and spawner.active:
+            await _stop(self._hub, spawner)
+        if found.is_waiting:
+            await self._hub.leave_line(lease, reason)  # a place that nobody came back for
+        elif (await self._hub.ask(self._hub.pool.lease, lease)).released_at is None:
+            raise PoolRefusal(
+                f"{found.user}'s machine could not be stopped: the engine does not confirm it. Its GPU stays"
+                " taken until it does; the hub tries again every minute.",
+                "engine",
+            )
+
+    async def _open(self, lease_id: int) -> Lease:
+        try:
+            found = await self._hub.ask(self._hub.pool.lease, lease_id)
+        except KeyError as error:
+            raise KeyError(f"There is no lease {lease_id}.") from error
+        if found.released_at is not None:
+            raise KeyError("That machine or place in line has been given back already.")
+        return found
+
+
+async def _cancel(spawner: GPUSpawner) -> None:
+    """Cancel a start, as JupyterHub's own API does; it ends with `run_post_stop_hook`."""
+    spawning = spawner._spawn_future
+    if spawning is not None:
+        spawning.cancel()
+        await asyncio.wait({asyncio.ensure_future(_ended(spawner))}, timeout=_CANCEL_SECONDS)
+
+
+async def _ended(spawner: GPUSpawner) -> None:
+    # JupyterHub tells of the end of a start or stop by these flags alone.
+    while spawner.pending or spawner.is_settling:  # noqa: ASYNC110
+        await asyncio.sleep(0.05)
+
+
+async def _stop(hub: GPUHub, spawner: GPUSpawner) -> None:
+    if spawner.pending == "stop":
+        await _ended(spawner)
+        return
+    try:
+        await hub.stop_server(spawner)
+    except EngineError as error:
+        sentence = f"The machine could not be stopped: {error} Try again in a minute."
+        raise PoolRefusal(sentence, "engine") from error

@@ -1,0 +1,39 @@
+"""`python -m gpubox.service`: the hub starts it (`gpubox.config.add_service`)."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import signal
+import sys
+
+from ..control.client import NoHub
+from .app import run
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def main() -> int:
+    """Serve until the hub ends; status 1 with a sentence where there is no hub to serve."""
+    form = "[%(levelname)1.1s %(asctime)s gpubox service] %(message)s"
+    logging.basicConfig(format=form, level=logging.INFO)
+    # JupyterHub's part of a service tells of each log-in, with the session's id.
+    logging.getLogger("tornado.application").setLevel(logging.WARNING)
+    # A hub that is killed takes its service along: the next one starts a service of its own, on this port.
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        return 0
+    try:
+        run()
+    except KeyboardInterrupt:
+        return 0
+    except (NoHub, OSError) as error:
+        print(f"gpubox service: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
