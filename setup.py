@@ -134,7 +134,7 @@ setup(
             "prometheus_client>=0.20",
             "psutil>=5.9",
             "requests>=2.31",
-            "SQLAlchemy>=2.0",
+            "SQLAlchemy>=2.0.42",
             "traitlets>=5.14",
         ],
         # Servers as processes of this machine: the single-user server beside the hub.
