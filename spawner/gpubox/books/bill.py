@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
@@ -75,23 +75,37 @@ def usage(
     """
     if by not in KEYS:
         raise BooksProblem(f"There is no bill by {by!r}; there are: {', '.join(KEYS)}.")
+    if period.end <= period.begin:
+        raise BooksProblem("That period ends before it begins.")
     whole = [Slice("all", period.begin, period.end)]
     chosen = _Chosen(engine.dialect.name, now, user, None if groups is None else sorted(groups))
     with engine.connect() as connection:
-        total = _read(connection, chosen.sums(whole, None)).get(0, _NOTHING)
         if by in ("month", "day"):
             slices = cut(period, "month" if by == "month" else "day")
-            found = _read(connection, chosen.sums(slices, None))
-            rows = [
-                replace(found.get(number, _NOTHING), name=part.name)
-                for number, part in enumerate(slices)
-                if number in found or part.begin < now
-            ]
+            rows = _in_order(_read(connection, chosen.sums(slices, None)), slices, now)
+            total = replace(_sum(rows), leases=connection.scalar(chosen.number_of_leases(whole)) or 0)
         else:
-            by_name = _read(connection, chosen.sums(whole, by))
-            rows = [replace(row, name=NO_GROUP if name is None else name) for name, row in by_name.items()]
+            found = _read(connection, chosen.sums(whole, by))
+            rows = [replace(row, name=NO_GROUP if name is None else name) for name, row in found.items()]
             rows.sort(key=lambda one: (-one.gpu_hours, -one.hours, one.name))
+            total = _sum(rows)
+        if by == "group":
+            total = _read(connection, chosen.sums(whole, None)).get(0, total)
     return Bill(by, period, tuple(rows), replace(total, name="all"))
+
+
+def _in_order(found: dict[Any, Usage], slices: Sequence[Slice], now: float) -> list[Usage]:
+    """A row for each slice, those to come left out unless there is something in them."""
+    return [
+        replace(found.get(number, _NOTHING), name=part.name)
+        for number, part in enumerate(slices)
+        if number in found or part.begin < now
+    ]
+
+
+def _sum(rows: Iterable[Usage]) -> Usage:
+    figures = (astuple(row)[1:] for row in rows)
+    return Usage("all", *(sum(column) for column in zip(astuple(_NOTHING)[1:], *figures, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -103,72 +117,61 @@ class _Chosen:
     user: str | None
     groups: list[str] | None
 
-    def sums(self, slices: Sequence[Slice], by: Key | None) -> Any:
+    def sums(self, slices: Sequence[Slice], by: Key | None) -> sa.Select[Any]:
         """A query of sums by the number of the slice, or with ``by``, for one slice, by that."""
-        parts = (
-            sa.values(sa.column("n", sa.Integer), sa.column("begin", sa.Double), sa.column("end", sa.Double))
-            .data([(number, one.begin, one.end) for number, one in enumerate(slices)])
-            .cte("slice")
-        )
-        held = self._held(parts, Period(slices[0].begin, slices[-1].end), by).cte("held").c
-        idle = _looked_at(parts).cte("idle").c
-        # A machine's price is for all its GPUs; what a row tells is one GPU's.
+        parts = _table("slice", [(number, one.begin, one.end) for number, one in enumerate(slices)])
+        leases = self._leases(Period(slices[0].begin, slices[-1].end), by)
+        held, idle = _lain_in(parts, leases).cte("held").c, _looked_at(parts).cte("idle").c
+        # A machine's price is for all of its GPUs; what a row of `gpu_use` tells is of one.
         measured, unused = (sa.func.coalesce(each, 0.0) / 3600.0 for each in (idle.measured, idle.idle))
+        both = sa.and_(held.id == idle.lease_id, held.n == idle.n)
+        key = held.n if by is None else held.key
         return (
             sa.select(
-                held.key,
+                key,
                 sa.func.count(),
                 sa.func.sum(held.hours),
                 sa.func.sum(held.hours * held.gpus / held.slots_per_gpu),
                 sa.func.sum(unused / held.slots_per_gpu),
                 sa.func.sum(measured / held.slots_per_gpu),
-                sa.func.sum(held.hours * held.price),
-                sa.func.sum(sa.case((held.gpus > 0, unused * held.price / held.gpus), else_=0.0)),
+                sa.func.sum(held.hours * held.price_per_hour),
+                sa.func.sum(sa.case((held.gpus > 0, unused * held.price_per_hour / held.gpus), else_=0.0)),
             )
-            .select_from(
-                sa.join(
-                    held.key.table,
-                    idle.lease_id.table,
-                    sa.and_(held.id == idle.lease_id, held.n == idle.n),
-                    isouter=True,
-                )
-            )
-            .group_by(held.key)
+            .select_from(sa.outerjoin(held.id.table, idle.lease_id.table, both))
+            .group_by(key)
         )
 
-    def _held(self, parts: sa.CTE, period: Period, by: str | None) -> sa.Select[Any]:
-        """A row for each lease and slice that it lay in, and by group for each group."""
-        ended = sa.func.coalesce(_lease.released_at, self.now)
-        begin = sa.case((_lease.granted_at > parts.c.begin, _lease.granted_at), else_=parts.c.begin)
-        end = sa.case((ended < parts.c.end, ended), else_=parts.c.end)
+    def number_of_leases(self, whole: Sequence[Slice]) -> sa.Select[Any]:
+        """A query of how many leases there are in one slice."""
+        leases = self._leases(Period(whole[0].begin, whole[0].end), None)
+        parts = _table("slice", [(0, whole[0].begin, whole[0].end)])
+        return sa.select(sa.func.count()).select_from(_lain_in(parts, leases).subquery())
+
+    def _leases(self, period: Period, by: Key | None) -> sa.CTE:
+        """What lay in the period at all; by group a row for each group."""
         source: Any = tables.lease
-        key: Any = parts.c.n if by is None else _lease.machine if by == "machine" else _lease.user
-        conditions = []
+        key: Any = {"user": _lease.user, "machine": _lease.machine}.get(by or "", sa.null())
+        conditions = self._filters()
         if by == "group":
             member = self._groups_of_lease()
             source, key = source.join(member, sa.true(), isouter=True), member.c.value
             if self.groups is not None:
                 conditions.append(member.c.value.in_(self.groups))
         query = sa.select(
-            parts.c.n,
             _lease.id,
             key.label("key"),
-            ((end - begin) / 3600.0).label("hours"),
+            _lease.granted_at.label("begin"),
+            sa.func.coalesce(_lease.released_at, self.now).label("end"),
             (_lease["count"] * 1.0).label("gpus"),
             _lease.slots_per_gpu,
-            _lease.price_per_hour.label("price"),
+            _lease.price_per_hour,
+        ).select_from(source)
+        in_period = (
+            _lease.granted_at < period.end,
+            sa.or_(_lease.released_at.is_(None), _lease.released_at > period.begin),
         )
-        return (
-            query.select_from(source.join(parts, end > begin))
-            # First what lay in the period at all, which an index knows, then the slices. A clock that was
-            # set back may have ended a lease before it began: such a one lay in none.
-            .where(
-                _lease.granted_at < period.end,
-                sa.or_(_lease.released_at.is_(None), _lease.released_at > period.begin),
-                *conditions,
-                *self._filters(),
-            )
-        )
+        # Once and first: an index knows them, and what follows goes through them again and again.
+        return query.where(*in_period, *conditions).cte("lease_of_period").prefix_with("MATERIALIZED")
 
     def _filters(self) -> list[sa.ColumnElement[bool]]:
         filters: list[sa.ColumnElement[bool]] = []
@@ -185,6 +188,31 @@ class _Chosen:
         return function.table_valued(sa.column("value", sa.Text))
 
 
+def _table(name: str, rows: Sequence[tuple[int, float, float]]) -> sa.CTE:
+    columns = (sa.column("n", sa.Integer), sa.column("begin", sa.Double), sa.column("end", sa.Double))
+    return sa.values(*columns).data(list(rows)).cte(name)
+
+
+def _lain_in(parts: sa.CTE, leases: sa.CTE) -> sa.Select[Any]:
+    """A row for each lease and slice that it lay in, with its hours there."""
+    begin = _larger(leases.c.begin, parts.c.begin)
+    end = _smaller(leases.c.end, parts.c.end)
+    told = (leases.c[name] for name in ("id", "key", "gpus", "slots_per_gpu", "price_per_hour"))
+    # A clock that was set back may have ended a lease before it began: such a one lay in none.
+    lain = sa.and_(parts.c.begin < leases.c.end, parts.c.end > leases.c.begin, end > begin)
+    return sa.select(parts.c.n, *told, ((end - begin) / 3600.0).label("hours")).select_from(
+        sa.join(leases, parts, lain)
+    )
+
+
+def _larger(one: Any, other: Any) -> sa.Case[Any]:
+    return sa.case((one > other, one), else_=other)
+
+
+def _smaller(one: Any, other: Any) -> sa.Case[Any]:
+    return sa.case((one < other, one), else_=other)
+
+
 def _looked_at(parts: sa.CTE) -> sa.Select[Any]:
     """For each lease and slice: the seconds in which its GPUs were looked at, and did nothing."""
     return (
@@ -194,8 +222,8 @@ def _looked_at(parts: sa.CTE) -> sa.Select[Any]:
             sa.func.sum(_use.measured_seconds).label("measured"),
             sa.func.sum(_use.idle_seconds).label("idle"),
         )
-        .select_from(parts.join(tables.gpu_use, sa.and_(_use.begin >= parts.c.begin, _use.begin < parts.c.end)))
-        .where(_use.lease_id != 0)
+        .select_from(parts.join(tables.gpu_use, _use.begin >= parts.c.begin))
+        .where(_use.begin < parts.c.end, _use.lease_id != 0)
         .group_by(_use.lease_id, parts.c.n)
     )
 

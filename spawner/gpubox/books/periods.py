@@ -84,6 +84,6 @@ def _next_month(first: date) -> date:
 
 
 def _midnight(of: date) -> float:
-    # `astimezone` takes what has no zone for local time. Where the clock skips midnight, the day begins
-    # with the skip; where it shows midnight twice, with the first.
-    return datetime(of.year, of.month, of.day).astimezone().timestamp()
+    # What has no zone is local time. Where the clock skips midnight, the day begins with the skip
+    # (`astimezone` would say an hour before); where it shows midnight twice, with the first.
+    return datetime(of.year, of.month, of.day).timestamp()
