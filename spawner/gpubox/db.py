@@ -182,11 +182,6 @@ def open_database(url: str, hub_id: str = "") -> sa.Engine:
     return engine
 
 
-def connect(url: str) -> sa.Engine:
-    """The database of a hub that runs, as its service uses it; its tables are the hub's to bring up to date."""
-    return _make_engine(sa.engine.make_url(url))
-
-
 def claim(engine: sa.Engine) -> object:
     """Make this process the only one that writes leases; lasts as long as what is returned is kept.
 
@@ -224,6 +219,11 @@ def _lock_server(engine: sa.Engine) -> object:
     connection.execute(sa.text("SELECT pg_advisory_lock(hashtext('gpubox leases'))"))
     connection.commit()
     return connection
+
+
+def connect(url: str) -> sa.Engine:
+    """The database at an SQLAlchemy URL as it is, for a process beside the one that opened it."""
+    return _make_engine(sa.engine.make_url(url))
 
 
 def _make_engine(url: sa.URL) -> sa.Engine:

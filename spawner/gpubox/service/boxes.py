@@ -113,9 +113,8 @@ class AskHandler(LeaseHandler):
             raise Refusal(409, "That one still waits: there is nothing to let go of.")
         now = time.time()
         self._check_patience(lease["id"], now)
-        shown = name if self._is_named(lease) else SOMEONE
-        sentence = f"{shown.capitalize() if shown == SOMEONE else shown} asks whether you can let go of"
-        sentence += f" {machine(lease)}{': ' if words else '.'}{words}"
+        asker = name if self.service.names else SOMEONE.capitalize()
+        sentence = f"{asker} asks whether you can let go of {machine(lease)}{f': {words}' if words else '.'}"
         about = subject("ask", lease["id"], name, f"{now:.3f}")
         told = await self.service.rounds.notices.tell(
             Wanted(lease["user"], lease["server"], "ask", about, sentence), now
@@ -123,13 +122,6 @@ class AskHandler(LeaseHandler):
         if told is None:
             raise Refusal(429, "You have just asked.")
         self.answer({})
-
-    def _is_named(self, lease: State) -> bool:
-        """Whether the holder may see who asks."""
-        if self.service.names:
-            return True
-        mine = [one for one in self.service.live.state["leases"] if self.viewer.owns(one)]
-        return any(one["groups"] == lease["groups"] for one in mine) and False
 
     def _check_patience(self, lease: int, now: float) -> None:
         asked = self.service.rounds.notices.last_told(subject("ask", lease, self.viewer.name))

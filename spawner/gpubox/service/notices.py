@@ -71,8 +71,11 @@ def _of_lease(lease: State, now: float) -> Iterator[Wanted]:
     if waited > _WAITED_SECONDS and lease["is_ready"] and now - granted_at < _NEWS_SECONDS:
         sentence = f"{words.machine(lease)} is running for you, after {words.length(waited)} in line."
         yield Wanted(lease["user"], lease["server"], "free", subject("free", number), sentence)
-    # A session of ten minutes is not told of its end as it begins.
-    if ends_at is not None and ends_at - now <= min(END_SECONDS, (ends_at - granted_at) / 2):
+    if ends_at is None:
+        return
+    # A session of ten minutes is not told of its end as it begins; the end of a budget comes unforeseen.
+    is_session = lease["ends_because"] != "budget"
+    if ends_at - now <= (min(END_SECONDS, (ends_at - granted_at) / 2) if is_session else END_SECONDS):
         yield _end(lease, now)
 
 

@@ -63,25 +63,20 @@ class Notice:
 
 
 class Store:
-    """The tables by an SQLAlchemy URL."""
+    """The tables, in a database that is open."""
 
-    def __init__(self, url: str) -> None:
-        self._db = tables.connect(url)
+    def __init__(self, db: sa.Engine) -> None:
+        self._db = db
         # SQLite has one writer at a time: within the process nobody waits for its lock.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gpubox-store")
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
-        """Call one of the methods below, or any that takes the database, on the thread."""
+        """Call one of the methods below on the thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
 
-    async def read(self, function: Callable[[sa.Engine], T]) -> T:
-        """Call a reader of the whole ledger in a thread that holds up no writer."""
-        return await asyncio.to_thread(function, self._db)
-
     async def close(self) -> None:
-        """Write what is under way, and let go of the database."""
+        """Let what is under way be written."""
         await asyncio.to_thread(self._thread.shutdown)
-        self._db.dispose()
 
     # --- use -------------------------------------------------------------------------------------
 
