@@ -51,7 +51,9 @@ class Activities:
     def report(self, lease: int, told: Mapping[str, float | None], now: float) -> None:
         """A box reports. Times in the future are taken for now: clocks differ a little."""
         known = self._known.get(lease) or Activity(lease)
-        newest = {kind: _newest(getattr(known, kind), told.get(kind), now) for kind in KINDS}
+        newest: dict[str, Any] = {
+            kind: _newest(getattr(known, kind), told.get(kind), now) for kind in KINDS
+        }
         self._put(replace(known, reported_at=now, **newest))
         self.on_life(lease)
 
@@ -72,9 +74,8 @@ class Activities:
     def _on_state(self, before: State, after: State) -> None:
         open_leases = {lease["id"]: lease for lease in after["leases"]}
         self._gone |= self._known.keys() - open_leases.keys()
-        for known in (self._known, self._ready_since):
-            for lease in known.keys() - open_leases.keys():
-                del known[lease]
+        self._known = {number: one for number, one in self._known.items() if number in open_leases}
+        self._ready_since = {number: at for number, at in self._ready_since.items() if number in open_leases}
         was = {lease["id"]: lease["is_ready"] for lease in before["leases"]}
         for number, lease in open_leases.items():
             known = self._known.get(number)

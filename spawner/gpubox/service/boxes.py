@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from .activities import held
@@ -39,7 +40,7 @@ class BoxEventsHandler(EventsHandler):
         self._lease: dict[str, Any] = {}
         await super().get()
 
-    def begin(self) -> Any:
+    def begin(self) -> Callable[[], None]:
         """Send all there is, and every change from now on; returns what ends it."""
         notices, live = self.service.rounds.notices, self.service.live
         end = live.on_state(lambda before, after: self._tell_lease(after))

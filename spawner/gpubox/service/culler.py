@@ -93,7 +93,7 @@ class Culler:
         """Whether the server of the hub's model is to be stopped now."""
         number = ((server.get("state") or {}).get("gpubox") or {}).get("lease")
         try:
-            lease = self._live.lease(number)
+            lease = self._live.lease(-1 if number is None else number)
         except KeyError:
             return False  # another spawner's, or on its way out
         if lease["server"] != server["name"] or lease["granted_at"] is None:

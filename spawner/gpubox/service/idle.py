@@ -88,8 +88,8 @@ def _reasons(record: Record, limits: Limits, now: float) -> dict[Rule, str]:
         kept_for = now - min(record.activity.kept_at or 0.0, now)
         if min(record.gpu_idle_for, kept_for, now - record.since) >= limits.gpu_idle_seconds:
             reasons["gpu"] = (
-                f"The GPU of {record.title} has done nothing for {words.length(limits.gpu_idle_seconds)}, though"
-                " notebooks may be open. It will be stopped, unless its GPU works or you keep it."
+                f"The GPU of {record.title} has done nothing for {words.length(limits.gpu_idle_seconds)},"
+                " though notebooks may be open. It will be stopped, unless its GPU works or you keep it."
             )
     return reasons
 

@@ -1,7 +1,7 @@
-"""What GPUs do, put down: pure bookkeeping over readings, with no driver, no database and no clock of its own.
+"""What GPUs do, put down: pure bookkeeping over readings, with no driver, database or clock of its own.
 
-Lengths are by the monotonic clock, quarters of an hour by the wall clock: one that is set back or forward moves
-what is measured, and makes no more of it and no less.
+Lengths are by the monotonic clock, quarters of an hour by the wall clock: one that is set back or forward
+moves what is measured, and makes no more of it and no less.
 """
 
 from __future__ import annotations

@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 
+from ..budget import Spent
 from . import words
 from .live import Live, State
 from .store import Notice, Store
@@ -28,6 +29,8 @@ _LOOK_SECONDS = 5.0
 _LONGEST_SUBJECT = 255
 _REMEMBER_SECONDS = 7 * 86400.0
 _MOST_REMEMBERED = 100_000  # the database knows the others
+
+_BUDGET_LEVELS = (100, 80)  # percent, the highest first
 
 OF_LEASE = ("free", "end", "idle", "lost", "ask")
 """How subjects begin that are about one lease, whose number follows."""
@@ -99,9 +102,26 @@ def _end(lease: State, now: float) -> Wanted:
 
 
 def _lost(lease: State, gpu: State) -> Wanted:
-    sentence = f"A GPU of {words.machine(lease)} is lost: {gpu['reason']} Save your work, then stop the machine."
+    sentence = f"A GPU of {words.machine(lease)} is lost: {gpu['reason']}"
+    sentence += " Save your work, then stop the machine."
     about = subject("lost", lease["id"], gpu["uuid"])
     return Wanted(lease["user"], lease["server"], "lost", about, sentence)
+
+
+def of_budgets(user: str, budgets: Iterable[Spent]) -> Iterator[Wanted]:
+    """What a user is to know of the budgets that hold for them."""
+    for spent in budgets:
+        level = next((level for level in _BUDGET_LEVELS if spent.share * 100 >= level), None)
+        if level is None:
+            continue
+        about = subject("budget", level, f"{spent.term.end:.0f}", spent.rule.number, user)
+        yield Wanted(user, None, "budget", about, spent.sentence() if level == 100 else _much_used(spent))
+
+
+def _much_used(spent: Spent) -> str:
+    whose = f"the budget of {spent.who} together" if spent.rule.together else "your budget"
+    amounts = f"{spent.used:,.1f} of {spent.limit:,.1f} {spent.unit_words}".rstrip()
+    return f"{spent.share:.0%} of {whose} for {spent.term.name} are used: {amounts}."
 
 
 def over(notices: Iterable[Notice], state: State) -> list[Notice]:
@@ -114,7 +134,7 @@ def over(notices: Iterable[Notice], state: State) -> list[Notice]:
 def _is_over(notice: Notice, leases: Mapping[str, State], lost: Collection[str]) -> bool:
     first, number, *rest = notice.subject.split(" ")
     if first not in OF_LEASE:
-        return False  # a budget's: closed by its user
+        return False  # a budget's: see `Notices.tell_budgets`
     lease = leases.get(number)
     if lease is None:
         return True
@@ -125,6 +145,8 @@ def _is_over(notice: Notice, leases: Mapping[str, State], lost: Collection[str])
 
 class Notices:
     """All open notices. ``on_told`` and ``on_closed`` are called with each; they must not block."""
+
+    budget_seconds = 60.0
 
     def __init__(self, store: Store, live: Live) -> None:
         self._store, self._live = store, live
@@ -186,6 +208,8 @@ class Notices:
 
     async def sent(self, number: int, at: float) -> None:
         """It went out by webhook or e-mail."""
+        if number in self._open:
+            self._open[number] = replace(self._open[number], sent_at=at)
         await self._store.run(lambda: self._store.set_notice(number, sent_at=at))
 
     async def run(self) -> None:
@@ -198,6 +222,32 @@ class Notices:
                 await asyncio.wait_for(self._changed.wait(), _LOOK_SECONDS)
             except TimeoutError:
                 pass
+
+    async def tell_budgets(self, read: Callable[[str, Sequence[str], float], Sequence[Spent]]) -> None:
+        """Tell users of their budgets, again and again; ``read`` blocks (`gpubox.budget.Budgets.of`)."""
+        while True:
+            await asyncio.sleep(self.budget_seconds)
+            groups = {lease["user"]: lease["groups"] for lease in self._live.state["leases"]}
+            warned = {notice.user for notice in self._open.values() if notice.subject.startswith("budget ")}
+            for user in groups.keys() | warned:
+                now = time.time()
+                spent = await asyncio.to_thread(read, user, groups.get(user, ()), now)
+                await self._tell_budgets(user, list(of_budgets(user, spent)), now, user in groups)
+
+    async def _tell_budgets(self, user: str, told: Sequence[Wanted], now: float, is_whole: bool) -> None:
+        """``is_whole``: the user's groups are known, and so are all of their budgets."""
+        true_now = {one.subject for one in told}
+        for notice in self.open(user):
+            first, _, *rest = notice.subject.split(" ")
+            if first == "budget" and notice.subject not in true_now and (is_whole or now >= float(rest[0])):
+                await self.close(notice.id)
+        for one in told:
+            await self.tell(one, now)
+
+    def last_told(self, beginning: str) -> float | None:
+        """When somebody was last told of a subject that begins so and ends with its time."""
+        times = [told.rpartition(" ")[2] for told in self._told if told.startswith(f"{beginning} ")]
+        return max(map(float, times), default=None)
 
     async def look(self, now: float) -> None:
         """Tell what is to be told now, and close what is over."""

@@ -63,8 +63,8 @@ class GPUService(Configurable):
     warn_seconds = Float(
         600.0,
         min=1,
-        help="""Seconds between the notice that an idle machine will be stopped and the stop. Its user ends the
-        countdown by using the machine, or with the notice's button. Example::
+        help="""Seconds between the notice that an idle machine will be stopped and the stop. Its user ends
+        the countdown by using the machine, or with the notice's button. Example::
 
             c.GPUService.warn_seconds = 1800
         """,
@@ -74,8 +74,8 @@ class GPUService(Configurable):
         5.0,
         min=0,
         max=100,
-        help="""The utilisation from which on a GPU counts as working; below, it is idle. Boxes have an option of
-        the same meaning, ``c.GPUPanel.activity_percent``. Example::
+        help="""The utilisation from which on a GPU counts as working; below, it is idle. Boxes have an option
+        of the same meaning, ``c.GPUPanel.activity_percent``. Example::
 
             c.GPUService.busy_percent = 10
         """,
@@ -84,9 +84,9 @@ class GPUService(Configurable):
     send_kinds = List(
         Enum(KINDS),
         list(KINDS),
-        help="""Which notices also go out by webhook and e-mail: ``free`` (a machine that was waited for runs),
-        ``end`` (a session ends), ``idle`` (an idle machine will be stopped), ``budget``, ``lost`` (a GPU fails)
-        and ``ask`` (somebody asks for a machine). JupyterLab shows all of them. Example::
+        help="""Which notices also go out by webhook and e-mail: ``free`` (a machine that was waited for
+        runs), ``end`` (a session ends), ``idle`` (an idle machine will be stopped), ``budget``, ``lost`` (a
+        GPU fails) and ``ask`` (somebody asks for a machine). JupyterLab shows all of them. Example::
 
             c.GPUService.send_kinds = ["free", "idle", "budget"]
         """,
