@@ -22,7 +22,7 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-_WRITE_SECONDS = 60.0
+_WRITE_SAMPLES = 12  # about once a minute
 _GAP_SAMPLES = 3
 # A box reports once a minute; two reports may be missed for one that is late.
 REPORT_FRESH_SECONDS = 120.0
@@ -82,6 +82,7 @@ class Sampling:
     ) -> None:
         self._live, self._activities, self._store = live, activities, store
         self._busy_from = busy_percent / 100
+        self._write_seconds = _WRITE_SAMPLES * sample_seconds
         longest_gap = _GAP_SAMPLES * sample_seconds
         self._meter = Meter(longest_gap, self._busy_from)
         self.clocks = IdleClocks(longest_gap)
@@ -102,7 +103,7 @@ class Sampling:
         watch = self._sampler.watch()
         try:
             while True:
-                await asyncio.sleep(_WRITE_SECONDS)
+                await asyncio.sleep(self._write_seconds)
                 await self._write()
         finally:
             end()
