@@ -136,9 +136,10 @@ class Store:
             return [Notice(**row) for row in connection.execute(query).mappings()]
 
     def told_since(self, since: float) -> list[str]:
-        """The subjects of all notices told since, closed or not."""
+        """The subjects of all notices told since, closed or not, in the order in which they were told."""
+        query = sa.select(_notice.subject).where(_notice.told_at >= since).order_by(_notice.id)
         with self._db.connect() as connection:
-            return list(connection.scalars(sa.select(_notice.subject).where(_notice.told_at >= since)))
+            return list(connection.scalars(query))
 
     def _insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT, which is each database's own."""
