@@ -57,16 +57,23 @@ class Culler:
         self._closing: set[asyncio.Task[None]] = set()
         activities.on_life = self._on_life
 
-    def open(self) -> None:
-        """Take over the countdowns that another process began, once the notices are known."""
+    async def open(self) -> None:
+        """Take over the countdowns that another process began, once the notices are known.
+
+        One that ended while nobody was there to take a "keep" stops nobody: it begins anew.
+        """
         now = time.time()
         for notice in self._notices.open():
-            if notice.kind == KIND and notice.due_at is not None:
-                _, number, rule, _ = notice.subject.split()
-                self._count_down(int(number), notice, "gpu" if rule == "gpu" else "machine", now)
-                if rule == "gpu":
-                    # It was so when that was said; what its GPU does from now on is seen again.
-                    self._sampling.clocks.believe(int(number), 366 * 86400.0, time.monotonic())
+            if notice.kind != KIND or notice.due_at is None:
+                continue
+            if notice.due_at <= now:
+                await self._notices.close(notice.id)
+                continue
+            _, number, rule, _ = notice.subject.split()
+            self._count_down(int(number), notice, "gpu" if rule == "gpu" else "machine", now)
+            if rule == "gpu":
+                # It was so when that was said; what its GPU does from now on is seen again.
+                self._sampling.clocks.believe(int(number), 366 * 86400.0, time.monotonic())
 
     def _count_down(self, lease: int, notice: Notice, rule: Rule, now: float) -> None:
         due_at = notice.due_at or now

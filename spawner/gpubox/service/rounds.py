@@ -60,7 +60,7 @@ class Rounds:
         await self.activities.open()
         await self.notices.load()
         await self.metrics.open()
-        self.culler.open()
+        await self.culler.open()
 
     async def run(self) -> None:
         """Run all of it until cancelled; what is not written yet is written then."""
