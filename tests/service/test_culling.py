@@ -5,8 +5,8 @@ import time
 import pytest
 import requests
 import sqlalchemy as sa
-from service.box_stand_in import BoxStandIn, kill_service
 
+from service.box_stand_in import BoxStandIn, kill_service
 from simgpu import SimulatedDriver
 
 PEOPLE = ("alice", "bob")

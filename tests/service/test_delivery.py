@@ -1,5 +1,5 @@
-"""Notices by webhook (a real HTTP server) and mail (a server in place of a lab's): out once, again where it did
-not work, and names that try something come out as names."""
+"""Notices by webhook (a real HTTP server) and mail (a server in place of a lab's): out once, again where it
+did not work, and names that try something come out as names."""
 
 import asyncio
 import json
@@ -8,7 +8,6 @@ from email import message_from_string, policy
 
 import pytest
 from aiohttp import web
-from service.mail_stand_in import MailServerStandIn
 
 from gpubox.db import open_database
 from gpubox.service.delivery import CannotDeliver, Delivery, address, mail, password, payload
@@ -16,6 +15,7 @@ from gpubox.service.live import Live
 from gpubox.service.notices import Notices, Wanted
 from gpubox.service.settings import GPUService
 from gpubox.service.store import Notice, Store
+from service.mail_stand_in import MailServerStandIn
 
 NOTICE = Notice(1, "ada", "training", "idle", "idle 1", "It will be stopped.", 1.0, due_at=2e9)
 
@@ -71,7 +71,7 @@ async def tell(notices, kind="idle", user="ada", about="idle 1 machine 5"):
 
 
 async def until(condition):
-    while not condition():  # noqa: ASYNC110
+    while not condition():
         await asyncio.sleep(0.01)
 
 

@@ -11,7 +11,9 @@ WARN = 600.0
 BOTH = Limits(idle_seconds=HOUR, gpu_idle_seconds=HOUR)
 
 
-def record(*, reported_at=NOW, warned=None, gpu_idle_for=None, since=0.0, is_gpu_lost=False, hub=None, **shown):
+def record(
+    *, reported_at=NOW, warned=None, gpu_idle_for=None, since=0.0, is_gpu_lost=False, hub=None, **shown
+):
     return Record(
         title="1x H100",
         since=since,

@@ -57,7 +57,9 @@ def test_what_nobody_looked_at_is_not_measured():
 
 
 def test_a_slice_tells_no_utilisation_and_its_box_does():
-    (use,) = metered(doing(None, 3, of_3="busy"), doing(None, 3, of_3="busy"), doing(None, 3, of_3="idle")).values()
+    (use,) = metered(
+        doing(None, 3, of_3="busy"), doing(None, 3, of_3="busy"), doing(None, 3, of_3="idle")
+    ).values()
     assert (use.measured_seconds, use.idle_seconds) == (pytest.approx(10), pytest.approx(5))
     assert not metered(doing(None, 3), doing(None, 3))
     assert not metered(doing(None), doing(None))
@@ -96,7 +98,11 @@ def test_no_clock_makes_more_time_than_there_was(steps):
 
 def test_quarters_leave_nothing_out():
     parts = list(quarters(QUARTER - 10.0, QUARTER + USE_SECONDS + 5.0))
-    assert parts == [(QUARTER - USE_SECONDS, 10.0), (QUARTER, float(USE_SECONDS)), (QUARTER + USE_SECONDS, 5.0)]
+    assert parts == [
+        (QUARTER - USE_SECONDS, 10.0),
+        (QUARTER, float(USE_SECONDS)),
+        (QUARTER + USE_SECONDS, 5.0),
+    ]
 
 
 # --- whose work ----------------------------------------------------------------------------------------

@@ -107,7 +107,10 @@ def test_what_is_about_a_lease_ends_with_it():
     about = [subject(first, 7, "x") for first in ("free", "ask", "idle", "lost", "end")]
     notices = [Notice(1, "ada", "", "any", one, "", NOW) for one in about]
     assert over(notices, state()) == notices
-    assert [one.subject for one in over(notices, state(lease(ends_at=5.0), lost=["x"]))] == ["lost 7 x", "end 7 x"]
+    assert [one.subject for one in over(notices, state(lease(ends_at=5.0), lost=["x"]))] == [
+        "lost 7 x",
+        "end 7 x",
+    ]
 
 
 def test_a_subject_fits_its_column_however_long_names_are():

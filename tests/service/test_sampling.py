@@ -5,7 +5,6 @@ import time
 
 import pytest
 import sqlalchemy as sa
-from service.box_stand_in import BoxStandIn, kill_service
 
 from gpubox import db as tables
 from gpubox.db import open_database
@@ -15,6 +14,7 @@ from gpubox.service.sampling import Sampling, figures
 from gpubox.service.store import Store
 from jupyterlab_gpubox.records import GPU, Snapshot
 from jupyterlab_gpubox.sampler import Sampler
+from service.box_stand_in import BoxStandIn, kill_service
 
 
 def gpu(uuid, percent, *, vendor="nvidia", state="ok", stale=(), **more):
@@ -213,15 +213,21 @@ def test_leases_go_on_while_the_service_is_killed(hub, people):
     assert box.report(kernel_at=time.time()).status_code == 200
     kill_service(hub)
     assert hub.is_ready("alice")
-    assert hub.until(lambda: box.report(kernel_at=time.time()).status_code == 200, "its box reports again", 30)
+    assert hub.until(
+        lambda: box.report(kernel_at=time.time()).status_code == 200, "its box reports again", 30
+    )
     hub.stop("alice")
 
 
 def test_a_machine_with_no_gpu_at_all_has_its_pages_too(make_process_hub):
     import requests
 
-    bare = make_process_hub(engine="process", machines=[{"title": "CPU", "cpus": 1, "memory": "1G"}], service=True)
+    bare = make_process_hub(
+        engine="process", machines=[{"title": "CPU", "cpus": 1, "memory": "1G"}], service=True
+    )
     bare.start()
-    bare.until(lambda: requests.get(f"{bare.url}/services/gpubox/health", timeout=5).ok, "the service serves", 60)
+    bare.until(
+        lambda: requests.get(f"{bare.url}/services/gpubox/health", timeout=5).ok, "the service serves", 60
+    )
     bare.run("alice", "cpu")
     assert BoxStandIn(bare, "alice").report().status_code == 200

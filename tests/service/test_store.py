@@ -1,4 +1,4 @@
-"""The service's own tables on SQLite and on a real PostgreSQL: sums add up, the newest counts, told is told."""
+"""The service's own tables, on SQLite and on a real PostgreSQL: sums add up, the newest counts."""
 
 import asyncio
 
@@ -57,7 +57,14 @@ def test_the_newest_signs_of_life_replace_older_ones_and_go_with_their_lease(sto
 
 
 def test_a_subject_is_told_once(store):
-    told = {"user": "ada", "server": "", "kind": "end", "sentence": "It ends.", "told_at": 1.0, "due_at": None}
+    told = {
+        "user": "ada",
+        "server": "",
+        "kind": "end",
+        "sentence": "It ends.",
+        "told_at": 1.0,
+        "due_at": None,
+    }
     first = store.add_notice(subject="end 1 900", **told)
     assert store.add_notice(subject="end 1 900", **told) is None
     second = store.add_notice(subject="end 1 1800", **told)

@@ -51,9 +51,7 @@ class Activities:
     def report(self, lease: int, told: Mapping[str, float | None], now: float) -> None:
         """A box reports. Times in the future are taken for now: clocks differ a little."""
         known = self._known.get(lease) or Activity(lease)
-        newest: dict[str, Any] = {
-            kind: _newest(getattr(known, kind), told.get(kind), now) for kind in KINDS
-        }
+        newest: dict[str, Any] = {kind: _newest(getattr(known, kind), told.get(kind), now) for kind in KINDS}
         self._put(replace(known, reported_at=now, **newest))
         self.on_life(lease)
 

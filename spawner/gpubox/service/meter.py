@@ -59,9 +59,7 @@ def works_for(doing: Doing, lease: int, busy_from: float) -> Verdict:
 
 def is_seen_at_work(doing: Doing, lease: int, busy_from: float) -> bool:
     """Whether the reading itself, with no box's word, shows that the GPU works for that lease."""
-    return (
-        doing.utilisation is not None and doing.utilisation >= busy_from and doing.leases == (lease,)
-    )
+    return doing.utilisation is not None and doing.utilisation >= busy_from and doing.leases == (lease,)
 
 
 def of_all(verdicts: Sequence[Verdict]) -> Verdict:
