@@ -8,7 +8,6 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 
-from . import view as views
 from .handlers import APIHandler, Refusal, text
 
 _LONGEST_REASON = 300
@@ -24,21 +23,7 @@ class StateHandler(APIHandler):
         asked = self.get_query_argument("line", "")
         if asked not in ("", "all"):
             raise Refusal(400, "line: expected all, or nothing.")
-        whole = asked == "all"
-        state, viewer = self.service.live.state, self.viewer
-        self.answer(
-            {
-                "viewer": {
-                    "name": viewer.name,
-                    "is_admin": viewer.is_admin,
-                    "groups_managed": sorted(viewer.audience.groups),
-                },
-                "hub_answers": self.service.live.hub_answers,
-                **views.view(state, viewer.audience, names=self.service.names, whole_line=whole),
-                "mine": views.mine(state, viewer),
-                "figures": self.service.live.figures,
-            }
-        )
+        self.answer(self.service.told(self.viewer, whole_line=asked == "all"))
 
 
 class EventsHandler(APIHandler):

@@ -89,6 +89,9 @@ class GPUsPage(PageHandler):
 
     template = "gpus.html"
 
+    async def get(self) -> None:
+        self.finish(self.html(self.template, state=self.service.told(self.viewer)))
+
 
 class UsagePage(PageHandler):
     """Usage and bill."""
