@@ -87,9 +87,7 @@ export function freeOf(board) {
 /** What the page's filters know a board by. @param {Board} board @param {import("./store").Store} store */
 export function tagsOf(board, store) {
   /** @type {string[]} */
-  const tags = [board.state === "partly" ? "leased" : board.state === "draining" ? "drained" : board.state];
-  if (board.state === "partly") tags.push("free");
-  if (board.state === "draining") tags.push("leased");
+  const tags = [board.state === "draining" ? "drained" : board.state];
   if (board.seats.some((seat) => seat.idle >= IDLE_NEWS_SECONDS)) tags.push("idle");
   if (board.seats.some((seat) => seat.lease !== null && store.isMine(seat.lease))) tags.push("mine");
   return tags;

@@ -26,8 +26,9 @@ export function cardMaker(context) {
     const said = h("p", { class: "gb-said", role: "status" });
     const parts = h("div", { class: "gb-parts", "aria-hidden": true });
     const seats = h("ul", { class: "gb-seats" });
+    const start = h("a", { class: "gb-quiet gb-gpu-start", href: `${window.jhdata.base_url}spawn`, text: "Start a machine" });
     const element = h("article", { class: "gb-gpu", "aria-labelledby": title.id },
-      h("header", { class: "gb-gpu-head" }, title, model, state, more), meter.element, parts, reason, seats, said);
+      h("header", { class: "gb-gpu-head" }, title, model, state, more), meter.element, parts, reason, seats, said, start);
     const makeSeat = seatMaker(context);
     return {
       element,
@@ -43,6 +44,7 @@ export function cardMaker(context) {
         more.hidden = boardItems(context, board).length === 0;
         meter.update(board, context.store);
         drawParts(parts, board, context.store);
+        start.hidden = board.state !== "free" || board.isMig;
         setText(reason, board.reason);
         reason.hidden = !board.reason;
         keyed(seats, board.seats.filter((seat) => seat.lease !== null || board.isMig), (seat) => seat.key, makeSeat);
@@ -78,7 +80,7 @@ function meterOf(name) {
       if (told.temperature_c != null) facts.push(`${Math.round(told.temperature_c)} °C`);
       if (told.power_watts != null) facts.push(`${Math.round(told.power_watts)} W`);
       setText(figures, facts.filter(Boolean).join(" · "));
-      element.classList.toggle("is-unknown", busy === null);
+      element.hidden = busy === null && (board.isMig || board.state === "lost");
     },
   };
 }
@@ -160,12 +162,13 @@ function drawWho(who, seat, lease, isMine) {
 
 /** @param {Seat} seat @param {import("./types").Lease} lease */
 function factsOf(seat, lease) {
-  const facts = [lease.title];
+  const facts = [];
   if (seat.gpu.slots > 1) facts.push(`${seat.slots} of ${seat.gpu.slots} slots`);
   if (!lease.is_ready) facts.push("starting");
   else if (lease.granted_at !== null) facts.push(`for ${duration(now() - lease.granted_at)}`);
   if (lease.ends_at !== null) facts.push(`ends ${clock(lease.ends_at)}`);
-  return facts.join(" · ");
+  // A time is not broken over two lines; a title may be.
+  return [lease.title, ...facts.map((fact) => fact.replaceAll(" ", "\u00a0"))].join(" · ");
 }
 
 // --- what may be done -----------------------------------------------------------------------------

@@ -10,5 +10,5 @@ export function colourOf(name, isMine) {
   for (let index = 0; index < name.length; index++) {
     hash = Math.imul(hash ^ name.charCodeAt(index), 16777619) >>> 0;
   }
-  return `var(--gb-holder-${(hash ^ (hash >>> 13)) % COLOURS})`;
+  return `var(--gb-holder-${((hash ^ (hash >>> 15)) >>> 0) % COLOURS})`;
 }

@@ -2,13 +2,13 @@
 // The bars of a day: time from left to right, who held the GPU by colour, how much of it was used as a filled
 // area. What is held and not used stays pale, and is hatched where it idled.
 import { colourOf } from "./colours.js";
-import { h, keyed, setAttribute, setText, svg } from "./dom.js";
+import { h, keyed, setAttribute, svg } from "./dom.js";
 import { duration, now, percent, timeOf } from "./words.js";
 
 /** @typedef {import("./types").Day} Day */
 /** @typedef {import("./types").Span} Span */
 /** @typedef {import("./types").GPUDay} GPUDay */
-/** @typedef {{uuid: string, name: string, model: string, gpu: GPUDay | undefined, day: Day | null}} Row */
+/** @typedef {{uuid: string, name: string, part: string, model: string, gpu: GPUDay | undefined, day: Day | null}} Row */
 
 const IDLE_SHARE = 0.9;
 const NO_DAY = { day: "", begin: 0, end: 86400, step: 900, gpus: [] };
@@ -30,11 +30,11 @@ export function bars(parent) {
     const known = new Map((day?.gpus ?? []).map((gpu) => [gpu.uuid, gpu]));
     /** @type {Row[]} */
     const wanted = boards.flatMap((board) => board.gpus.map((gpu) => ({
-      uuid: gpu.uuid, name: gpu.mig_profile ? `${board.name} ${gpu.mig_profile}` : board.name, model: board.model, gpu: known.get(gpu.uuid), day,
+      uuid: gpu.uuid, name: board.name, part: gpu.mig_profile ?? "", model: board.model, gpu: known.get(gpu.uuid), day,
     })));
     const shown = new Set(wanted.map((row) => row.uuid));
     for (const gpu of known.values()) {
-      if (!shown.has(gpu.uuid) && gpu.spans.length) wanted.push({ uuid: gpu.uuid, name: "A former GPU", model: gpu.uuid, gpu, day });
+      if (!shown.has(gpu.uuid) && gpu.spans.length) wanted.push({ uuid: gpu.uuid, name: "Former GPU", part: "", model: gpu.uuid, gpu, day });
     }
     parent.classList.toggle("is-dense", wanted.length > 24);
     keyed(rows, wanted, (row) => row.uuid, makeRow);
@@ -60,13 +60,15 @@ function makeRow(first) {
   return {
     element,
     update(row) {
-      setText(name, row.name);
+      const words = `${row.name} ${row.part}`.trim();
+      if (name.textContent !== words) name.replaceChildren(row.name, row.part && " ", h("small", { text: row.part }));
       setAttribute(name, "title", row.model);
-      setAttribute(track, "aria-label", `${row.name}, ${row.model}: ${row.gpu?.spans.length ? "who held it" : "nobody held it"}`);
+      setAttribute(track, "aria-label", `${words}, ${row.model}: ${row.gpu?.spans.length ? "who held it" : "nobody held it"}`);
       if (drawn === row.gpu) return;
       drawn = row.gpu;
       const at = [...track.children].indexOf(/** @type {Element} */ (document.activeElement));
       const lanes = lanesOf(row.gpu?.spans ?? []);
+      track.style.setProperty("--gb-lanes", String(lanes.count));
       track.replaceChildren(...(row.gpu?.spans ?? []).map((span) => drawSpan(span, /** @type {GPUDay} */ (row.gpu), row.day ?? NO_DAY, lanes)));
       if (at >= 0) /** @type {HTMLElement | undefined} */ (track.children[at])?.focus();
     },

@@ -70,6 +70,8 @@ export function lineSection(context) {
       const shown = [...own, ...(isWhole ? others : others.slice(0, Math.max(0, SHOWN - own.length)))];
       keyed(list, shown.filter((place) => store.lease(place.lease)), (place) => place.lease, make);
       byId("gb-line").hidden = store.waiting === 0;
+      byId("gb-waiting").hidden = store.waiting === 0;
+      setText(byId("gb-waiting"), `${store.waiting.toLocaleString("en")} waiting`);
       setText(byId("gb-line-count"), `${count(store.waiting, "machine is", "machines are")} waited for`);
       all.hidden = store.waiting <= SHOWN;
       if (!isAsking) setText(all, isWhole ? `Show the first ${SHOWN}` : `Show all ${store.waiting.toLocaleString("en")}`);

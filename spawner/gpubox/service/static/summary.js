@@ -8,10 +8,12 @@ import { tagsOf } from "./boards.js";
 
 const COUNTED = [
   ["free", "free"],
+  ["partly", "partly free"],
   ["leased", "in use"],
-  ["idle", "idle"],
   ["drained", "drained"],
   ["lost", "lost"],
+  // These are counted above already.
+  ["idle", "idle"],
   ["mine", "yours"],
 ];
 const ALWAYS = new Set(["free", "leased"]);
