@@ -98,6 +98,9 @@ class UsagePage(PageHandler):
 
     template = "usage.html"
 
+    async def get(self) -> None:
+        self.finish(self.html(self.template, currency=self.service.live.state["currency"]))
+
 
 class NothingPage(PageHandler):
     """Any other address."""

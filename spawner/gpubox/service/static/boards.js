@@ -49,6 +49,8 @@ function boardOf(key, gpus, store) {
 function seatsOf(gpu, store) {
   const label = gpu.mig_profile ?? "";
   const weight = Number(MIG_PARTS.exec(label)?.[1] ?? 1);
+  // What a quarter of an hour says is older than what the GPU does now.
+  const isBusy = gpu.slots === 1 && (store.figures[gpu.uuid]?.utilisation_percent ?? 0) > 5;
   const seats = gpu.holders.map(({ lease, slots }) => ({
     key: `${gpu.uuid} ${lease}`,
     gpu,
@@ -56,7 +58,7 @@ function seatsOf(gpu, store) {
     slots: slots.length,
     weight: (weight * slots.length) / gpu.slots,
     label,
-    idle: store.idle.get(idleKey(gpu.uuid, lease)) ?? 0,
+    idle: isBusy ? 0 : (store.idle.get(idleKey(gpu.uuid, lease)) ?? 0),
   }));
   const taken = gpu.holders.reduce((sum, holder) => sum + holder.slots.length, 0);
   const free = gpu.slots - taken;

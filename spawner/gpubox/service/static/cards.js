@@ -163,7 +163,7 @@ function drawWho(who, seat, lease, isMine) {
 /** @param {Seat} seat @param {import("./types").Lease} lease */
 function factsOf(seat, lease) {
   const facts = [];
-  if (seat.gpu.slots > 1) facts.push(`${seat.slots} of ${seat.gpu.slots} slots`);
+  if (seat.slots > 1) facts.push(`${seat.slots} of ${seat.gpu.slots} slots`);
   if (!lease.is_ready) facts.push("starting");
   else if (lease.granted_at !== null) facts.push(`for ${duration(now() - lease.granted_at)}`);
   if (lease.ends_at !== null) facts.push(`ends ${clock(lease.ends_at)}`);

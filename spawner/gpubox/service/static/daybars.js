@@ -3,6 +3,7 @@
 // area. What is held and not used stays pale, and is hatched where it idled.
 import { colourOf } from "./colours.js";
 import { h, keyed, setAttribute, svg } from "./dom.js";
+import { oneStop, tips, walking } from "./tip.js";
 import { duration, now, percent, timeOf } from "./words.js";
 
 /** @typedef {import("./types").Day} Day */
@@ -17,14 +18,10 @@ const NO_DAY = { day: "", begin: 0, end: 86400, step: 900, gpus: [] };
 export function bars(parent) {
   const rows = h("div", { class: "gb-day-rows" });
   const axis = h("div", { class: "gb-day-axis", "aria-hidden": true });
-  const tip = h("div", { class: "gb-tip", popover: "manual", role: "status" });
-  parent.append(rows, axis, tip);
-  rows.addEventListener("keydown", (event) => walk(event, rows));
-  const show = (/** @type {Event} */ event) => showTip(tip, event.target);
-  rows.addEventListener("pointerover", show);
-  rows.addEventListener("focusin", show);
-  rows.addEventListener("pointerleave", () => tip.hidePopover());
-  rows.addEventListener("focusout", () => tip.hidePopover());
+  parent.append(rows, axis);
+  tips(parent, ".gb-span");
+  const spansOf = (/** @type {Element} */ within) => /** @type {HTMLElement[]} */ ([...within.querySelectorAll(".gb-span")]);
+  walking(rows, () => [...rows.children].map(spansOf));
   let drawn = "";
   return (boards, day) => {
     const known = new Map((day?.gpus ?? []).map((gpu) => [gpu.uuid, gpu]));
@@ -44,9 +41,7 @@ export function bars(parent) {
     const at = day ? (now() - day.begin) / (day.end - day.begin) : 2;
     parent.style.setProperty("--gb-now", String(at));
     parent.classList.toggle("is-today", at >= 0 && at <= 1);
-    // One stop of the tabulator key for all bars; arrows go on from there.
-    const spans = rows.querySelectorAll(".gb-span");
-    if (spans.length && !rows.querySelector('.gb-span[tabindex="0"]')) spans[0]?.setAttribute("tabindex", "0");
+    oneStop(spansOf(rows));
   };
 }
 
@@ -159,39 +154,4 @@ function drawAxis(axis, day, isKnown) {
     tick.style.left = `${(100 * second) / whole}%`;
     return tick;
   }));
-}
-
-// --- details ----------------------------------------------------------------------------------------
-
-/** @param {HTMLElement} tip @param {EventTarget | null} target */
-function showTip(tip, target) {
-  const span = target instanceof Element ? target.closest(".gb-span") : null;
-  if (!span) return tip.hidePopover();
-  const [who = "", ...facts] = (span.getAttribute("aria-label") ?? "").split(", ");
-  tip.replaceChildren(h("strong", {}, h("bdi", { text: who })), h("span", { text: facts.join(" · ") }));
-  tip.showPopover();
-  const [at, size] = [span.getBoundingClientRect(), tip.getBoundingClientRect()];
-  const left = Math.max(8, Math.min((at.left + at.right - size.width) / 2, innerWidth - size.width - 8));
-  tip.style.translate = `${Math.round(left)}px ${Math.round(at.top - size.height - 6 > 0 ? at.top - size.height - 6 : at.bottom + 6)}px`;
-}
-
-/** Arrows go from span to span and from GPU to GPU. @param {KeyboardEvent} event @param {HTMLElement} rows */
-function walk(event, rows) {
-  const here = document.activeElement;
-  if (!here?.classList.contains("gb-span")) return;
-  const tracks = [...rows.querySelectorAll(".gb-day-track")].filter((track) => track.childElementCount);
-  const track = /** @type {Element} */ (here.parentElement);
-  const column = [...track.children].indexOf(here);
-  const row = tracks.indexOf(track);
-  const next = {
-    ArrowRight: here.nextElementSibling,
-    ArrowLeft: here.previousElementSibling,
-    ArrowDown: tracks[row + 1]?.children[Math.min(column, (tracks[row + 1]?.childElementCount ?? 1) - 1)],
-    ArrowUp: tracks[row - 1]?.children[Math.min(column, (tracks[row - 1]?.childElementCount ?? 1) - 1)],
-  }[event.key];
-  if (!(next instanceof HTMLElement)) return;
-  event.preventDefault();
-  here.setAttribute("tabindex", "-1");
-  next.setAttribute("tabindex", "0");
-  next.focus();
 }
