@@ -10,13 +10,16 @@ State = dict[str, Any]
 H100, A100, L40S = "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "NVIDIA L40S"
 MEMORY = {H100: 81559, A100: 81920, L40S: 46068}
 HOUR = 3600.0
+# A Monday, 18:04 on this machine's clock: browsers on the stage are told the same.
+NOW = time.mktime((2026, 11, 23, 18, 4, 0, 0, 0, -1))
+HOSTILE = '<b id="hit">"Robert"</b> & \'/\\ ' + "w" * 220
 
 
 class Lab:
     """A state in the making: add GPUs, leases and tickets, and take `state`."""
 
     def __init__(self) -> None:
-        self.now = time.time()
+        self.now = NOW
         self.gpus: list[State] = []
         self.leases: list[State] = []
         self.line: list[State] = []
@@ -44,7 +47,9 @@ class Lab:
         )
         return uuid
 
-    def held(self, user: str, *uuids: str, hours: float = 1, slots: tuple[int, ...] = (0,), **more: Any) -> int:
+    def held(
+        self, user: str, *uuids: str, hours: float = 1, slots: tuple[int, ...] = (0,), **more: Any
+    ) -> int:
         """Somebody holds these GPUs since so many hours ago; returns the lease's number."""
         lease = self._lease(user, hours, gpus=list(uuids), **more)
         lease["granted_at"] = lease["requested_at"] + 5
@@ -94,7 +99,9 @@ class Lab:
         self.leases.append(lease)
         return lease
 
-    def figure(self, uuid: str, busy: float | None, memory_gb: float = 0, celsius: float = 35, watts: float = 80) -> None:
+    def figure(
+        self, uuid: str, busy: float | None, memory_gb: float = 0, celsius: float = 35, watts: float = 80
+    ) -> None:
         """What a GPU does now."""
         self.figures[uuid] = {
             "utilisation_percent": busy,
@@ -127,7 +134,9 @@ def busy_lab() -> Lab:
     slices += [lab.gpu(4, A100, parent="GPU-card4", mig_profile="3g.40gb", memory_mib=40448)]
     shared = lab.gpu(5, L40S, slots=4)
     drained = lab.gpu(6, L40S, state="drained", reason="A fan is loud; the technician comes on Tuesday.")
-    lost = lab.gpu(7, L40S, state="lost", reason="Xid 79: the GPU has fallen off the bus. Restart the machine.")
+    lost = lab.gpu(
+        7, L40S, state="lost", reason="Xid 79: the GPU has fallen off the bus. Restart the machine."
+    )
     lab.held("alice", whole[0], hours=2.3, ends_at=lab.now + 3.5 * HOUR)
     lab.held("ben", whole[1], whole[2], hours=6.2, title="2x H100", share=2.0, server="training")
     lab.held("chloé", slices[0], hours=1.1, title="1/7 of an A100", share=1 / 7)
@@ -149,7 +158,7 @@ def busy_lab() -> Lab:
 
 def large_lab(gpus: int = 100, tickets: int = 1000) -> Lab:
     """A rack of racks, nearly all held, and a long line."""
-    lab, chance = Lab(), random.Random(7)  # noqa: S311
+    lab, chance = Lab(), random.Random(7)
     people = ["ada", "ben", "chloé", "dmitri", "emil", "fatima", "gus", "hana", "ivo", "jun", "alice", "kim"]
     for index in range(gpus):
         model = (H100, A100, L40S)[index * 3 // gpus]
@@ -168,7 +177,7 @@ def large_lab(gpus: int = 100, tickets: int = 1000) -> Lab:
 
 def day_of(lab: Lab, viewer: str, *, seed: int = 3) -> State:
     """A day's history that ends with who holds what now."""
-    chance = random.Random(seed)  # noqa: S311
+    chance = random.Random(seed)
     local = time.localtime(lab.now)
     begin = time.mktime((local.tm_year, local.tm_mon, local.tm_mday, 0, 0, 0, 0, 0, -1))
     leases = {lease["id"]: lease for lease in lab.leases}
@@ -176,7 +185,9 @@ def day_of(lab: Lab, viewer: str, *, seed: int = 3) -> State:
     for gpu in lab.gpus:
         spans, use = [], []
         now_held = [leases[holder["lease"]] for holder in gpu["holders"]]
-        first = min((lease["granted_at"] for lease in now_held), default=lab.now - chance.uniform(0, 5) * HOUR)
+        first = min(
+            (lease["granted_at"] for lease in now_held), default=lab.now - chance.uniform(0, 5) * HOUR
+        )
         at, number = begin - chance.uniform(0, 2) * HOUR, 10_000 + 100 * len(told)
         while at < first - HOUR and gpu["state"] != "lost":
             end = min(first, at + chance.uniform(1, 6) * HOUR)

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from jupyterhub._data import DATA_FILES_PATH
+from playwright.sync_api import Page
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler, url
@@ -25,6 +26,7 @@ from gpubox.service.live import Live
 from gpubox.service.viewer import Audience, Viewer
 
 PREFIX = "/services/gpubox/"
+PHONE = {"width": 390, "height": 844}
 LOOK = [str(Path(gpubox.__file__).parent / "templates")]
 
 
@@ -80,15 +82,19 @@ class Stage:
 
     def __init__(self) -> None:
         self.hub = Actor()
-        self.answers: dict[str, Any | Callable[[RequestHandler], Any]] = {
-            "history": 404,
-            "usage": 404,
-            "budgets": {"budgets": []},
-            "rules": {"rules": []},
-            "notices": {"notices": []},
-        }
+        self.answers: dict[str, Any | Callable[[RequestHandler], Any]] = {}
         self.got: list[str] = []
         self.posted: list[tuple[str, str]] = []
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was asked, and answer as a service that has nothing to tell."""
+        self.hub.asked.clear()
+        self.hub.may_answer.set()
+        self.got.clear()
+        self.posted.clear()
+        self.answers |= {"history": 404, "usage": 404, "budgets": {"budgets": []}}
+        self.answers |= {"rules": {"rules": []}, "notices": {"notices": []}}
 
     def open(self) -> Stage:
         ready = threading.Event()
@@ -137,3 +143,8 @@ class Stage:
         await self._end.wait()
         server.stop()
         await server.close_all_connections()
+
+
+def fits(page: Page) -> bool:
+    """Whether nothing of the page is beside the screen."""
+    return bool(page.evaluate("document.documentElement.scrollWidth <= innerWidth"))

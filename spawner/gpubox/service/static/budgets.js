@@ -2,7 +2,7 @@
 // Budgets as bars, and the rules that hold for the viewer in words.
 import { ask, sentenceOf } from "./api.js";
 import { byId, h, setText } from "./dom.js";
-import { dayOf, hoursOf, money, percent } from "./words.js";
+import { dayOf, money, percent } from "./words.js";
 
 /** @typedef {import("./types").Budget} Budget */
 
@@ -12,8 +12,8 @@ const WARNING = 0.8;
 export async function budgets(currency) {
   const section = byId("gb-budgets");
   const told = await Promise.allSettled([ask("GET", "api/budgets"), ask("GET", "api/rules")]);
-  const [money, rules] = told;
-  if (money.status === "fulfilled") byId("gb-budget-list").replaceChildren(...money.value.budgets.map((/** @type {Budget} */ one) => draw(one, currency)));
+  const [sums, rules] = told;
+  if (sums.status === "fulfilled") byId("gb-budget-list").replaceChildren(...sums.value.budgets.map((/** @type {Budget} */ one) => draw(one, currency)));
   if (rules.status === "fulfilled") byId("gb-rule-list").replaceChildren(...rules.value.rules.map((/** @type {string} */ words) => h("li", { text: words })));
   const failed = told.find((one) => one.status === "rejected");
   setText(byId("gb-budgets-said"), failed ? sentenceOf(failed.reason) : "");
@@ -23,7 +23,7 @@ export async function budgets(currency) {
 
 /** @param {Budget} budget @param {string} currency */
 function draw(budget, currency) {
-  const amount = (/** @type {number} */ value) => (budget.unit === "money" ? money(value, currency) : hoursOf(value));
+  const amount = (/** @type {number} */ value) => (budget.unit === "money" ? money(value, currency) : value.toLocaleString("en", { maximumFractionDigits: 1 }));
   const unit = budget.unit === "money" ? "" : " GPU-hours";
   const fill = h("span", { class: "gb-budget-fill" });
   fill.style.width = `${Math.min(100, 100 * budget.share)}%`;

@@ -11,7 +11,13 @@ const MARGIN = 8;
 export function menuButton(label, itemsOf) {
   const button = h("button", { class: "gb-more", type: "button", "aria-haspopup": "menu", "aria-expanded": "false", "aria-label": label, title: "More" });
   button.append(h("span", { class: "gb-more-dots", "aria-hidden": true }));
-  button.addEventListener("click", () => open(button, itemsOf(), 0));
+  // A press outside closes an open menu by itself; one on its button is not to open it again.
+  let wasOpen = false;
+  button.addEventListener("pointerdown", () => (wasOpen = button.getAttribute("aria-expanded") === "true"));
+  button.addEventListener("click", () => {
+    if (!wasOpen) open(button, itemsOf(), 0);
+    wasOpen = false;
+  });
   button.addEventListener("keydown", (event) => {
     if (event.key !== "ArrowDown" && event.key !== "ArrowUp") return;
     event.preventDefault();
@@ -30,19 +36,22 @@ function open(button, items, first) {
   );
   menu.append(...entries);
   menu.addEventListener("keydown", (event) => move(event, menu, entries, button));
-  menu.addEventListener("toggle", (event) => {
+  // Before, for that comes at once: who opens it again right away finds it closed.
+  menu.addEventListener("beforetoggle", (event) => {
     if (/** @type {ToggleEvent} */ (event).newState === "open") return;
     button.setAttribute("aria-expanded", "false");
-    removeEventListener("scroll", close, true);
-    menu.remove();
+    removeEventListener("scroll", follow, true);
   });
-  const close = () => menu.hidePopover();
+  menu.addEventListener("toggle", (event) => {
+    if (/** @type {ToggleEvent} */ (event).newState === "closed") menu.remove();
+  });
+  const follow = () => place(menu, button.getBoundingClientRect());
   document.body.append(menu);
   menu.showPopover();
   button.setAttribute("aria-expanded", "true");
-  place(menu, button.getBoundingClientRect());
+  follow();
   entries.at(first)?.focus({ preventScroll: true });
-  addEventListener("scroll", close, true);
+  addEventListener("scroll", follow, true);
 }
 
 /** @param {HTMLElement} menu @param {DOMRect} at */

@@ -5,8 +5,10 @@ import { headers, here } from "./api.js";
 // Not an EventSource: that gives up for good where a proxy answers in place of a service that starts anew, and
 // does not notice one that was killed behind a proxy which keeps the connection open. The service writes at
 // least every KEEP_ALIVE (service/api.py), so silence tells.
-const SILENCE = 35_000;
-const LONGEST_PAUSE = 8_000;
+const SILENCE = 20_000;
+const ANSWER = 10_000; // a proxy whose service is gone may let one wait for ever
+const PATIENCE = 1_500;
+const LONGEST_PAUSE = 5_000;
 const RELOADED = "gpubox-reloaded-at";
 const RELOAD_AGAIN = 60_000;
 
@@ -22,20 +24,26 @@ export async function follow(path, hear, tell) {
   addEventListener("pagehide", () => leaving.abort());
   // Brought back by the browser as it was left: begin anew.
   addEventListener("pageshow", (event) => event.persisted && location.reload());
-  for (let failures = 0; !leaving.signal.aborted; failures++) {
+  let failures = 0;
+  let late = 0;
+  while (!leaving.signal.aborted) {
     const answer = await listen(path, leaving.signal, (name, told) => {
       failures = 0;
+      clearTimeout(late);
+      late = 0;
       tell("connected");
       hear(name, told);
     });
     if (leaving.signal.aborted) return;
     if (answer === 401 || answer === 403) {
       if (mayReload()) return location.reload(); // the hub asks to log in where that is needed, and comes back here
+      clearTimeout(late);
       return tell("logged out");
     }
-    // Not said at the first time: a connection that ends is most often there again at once.
-    if (failures > 0) tell("reconnecting");
+    // Not said at once: a connection that ends is most often there again in a moment.
+    late ||= setTimeout(() => tell("reconnecting"), PATIENCE);
     await new Promise((resolve) => setTimeout(resolve, Math.min(250 * 2 ** failures, LONGEST_PAUSE)));
+    failures += 1;
   }
 }
 
@@ -49,10 +57,12 @@ async function listen(path, leaving, hear) {
   const connection = new AbortController();
   const end = () => connection.abort();
   leaving.addEventListener("abort", end);
-  let watchdog = setTimeout(end, SILENCE);
+  let watchdog = setTimeout(end, ANSWER);
   try {
     const answer = await fetch(here + path, { cache: "no-store", headers, signal: connection.signal });
     if (!answer.ok || !answer.body) return answer.status;
+    clearTimeout(watchdog);
+    watchdog = setTimeout(end, SILENCE);
     const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     for (;;) {

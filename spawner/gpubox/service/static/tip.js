@@ -14,7 +14,12 @@ const GAP = 6;
 export function tips(parent, selector) {
   const tip = h("div", { class: "gb-tip", popover: "manual", "aria-hidden": true });
   parent.append(tip);
-  const hide = () => tip.hidePopover();
+  /** @type {Element | null} */
+  let shown = null;
+  const hide = () => {
+    shown = null;
+    tip.hidePopover();
+  };
   /** @param {Event} event */
   function show(event) {
     const one = event.target instanceof Element ? event.target.closest(selector) : null;
@@ -22,7 +27,12 @@ export function tips(parent, selector) {
     const [heading = "", ...facts] = (one.getAttribute("aria-label") ?? "").split(", ");
     tip.replaceChildren(h("strong", {}, h("bdi", { text: heading })), h("span", { text: facts.join(" · ") }));
     tip.showPopover();
-    const [at, size] = [one.getBoundingClientRect(), tip.getBoundingClientRect()];
+    shown = one;
+    place();
+  }
+  function place() {
+    if (!shown) return;
+    const [at, size] = [shown.getBoundingClientRect(), tip.getBoundingClientRect()];
     const left = Math.max(MARGIN, Math.min((at.left + at.right - size.width) / 2, innerWidth - size.width - MARGIN));
     const above = at.top - size.height - GAP;
     tip.style.translate = `${Math.round(left)}px ${Math.round(above > 0 ? above : at.bottom + GAP)}px`;
@@ -31,7 +41,7 @@ export function tips(parent, selector) {
   parent.addEventListener("focusin", show);
   parent.addEventListener("pointerleave", hide);
   parent.addEventListener("focusout", hide);
-  addEventListener("scroll", hide, { capture: true, passive: true });
+  addEventListener("scroll", place, { capture: true, passive: true });
 }
 
 /**
