@@ -232,13 +232,28 @@ def test_a_second_click_does_nothing_twice(stage, look):
 def test_a_gpu_that_is_being_taken_back_offers_nothing_meanwhile(stage, look):
     page = look("admin", busy_lab())
     stage.hub.may_answer.clear()
-    card(page, 6).get_by_role("button", name="Actions for GPU 6").click()
+    button = card(page, 6).get_by_role("button", name="Actions for GPU 6")
+    button.click()
     page.get_by_role("menuitem", name="Serve again").click()
     expect(card(page, 6)).to_contain_text("Taking back into service…")
-    expect(card(page, 6).get_by_role("button", name="Actions for GPU 6")).to_be_hidden()
+    expect(button).to_be_disabled()
+    button.click(force=True)
+    expect(page.get_by_role("menu")).to_have_count(0)
     stage.hub.may_answer.set()
-    expect(card(page, 6).get_by_role("button", name="Actions for GPU 6")).to_be_visible()
+    expect(button).to_be_enabled()
+    expect(button).to_be_focused()
     assert [what for what, _ in stage.hub.asked] == ["undrain"]
+
+
+def test_the_focus_stays_with_the_card_whose_machine_has_gone(stage, look):
+    lab = busy_lab()
+    page = look("alice", lab)
+    card(page, 0).get_by_role("button", name="Stop your 1x H100").focus()
+    after = busy_lab()
+    after.gpus[0] |= {"holders": [], "state": "ready"}
+    stage.show(after.state)
+    expect(card(page, 0)).to_contain_text("Free")
+    expect(card(page, 0)).to_be_focused()
 
 
 def test_a_holder_is_asked_with_ones_words(stage, look):

@@ -2,7 +2,7 @@
 // A card for each board: what it is, what it does now, who holds it, and what may be done about that.
 import { freeOf, IDLE_NEWS_SECONDS, tagsOf } from "./boards.js";
 import { colourOf } from "./colours.js";
-import { h, keyed, nameOf, setAttribute, setText } from "./dom.js";
+import { h, keyed, nameOf, setAttribute, setResting, setText } from "./dom.js";
 import { menuButton } from "./menu.js";
 import { clock, duration, memory, now } from "./words.js";
 
@@ -42,6 +42,7 @@ export function cardMaker(context) {
         setAttribute(element, "data-state", board.state);
         element.dataset.tags = tagsOf(board, context.store).join(" ");
         more.hidden = boardItems(context, board).length === 0;
+        setResting(more, doing !== undefined);
         meter.update(board, context.store);
         drawParts(parts, board, context.store);
         start.hidden = board.state !== "free" || board.isMig;
@@ -134,7 +135,8 @@ function seatMaker(context) {
         const doing = lease ? actions.doing(lease.id) : "";
         action.hidden = !lease;
         setText(action, doing || (isMine ? "Stop" : "Ask to let go"));
-        action.disabled = doing !== "";
+        setResting(action, doing !== "");
+        setResting(more, doing !== "" || actions.doing(seat.gpu.uuid) !== "");
         setAttribute(action, "aria-label", !lease || doing ? null : isMine ? `Stop your ${lease.title}` : `Ask ${lease.user || "the holder"} to let go of ${wordsFor(seat)}`);
         const items = seatItems(context, seat);
         more.hidden = items.length === 0;
@@ -179,7 +181,7 @@ const wordsFor = (seat) => `GPU ${seat.gpu.index}${seat.label ? ` ${seat.label}`
 /** @param {Context} context @param {Seat} seat */
 function primary({ store, actions }, seat) {
   const lease = seat.lease === null ? undefined : store.lease(seat.lease);
-  if (!lease) return;
+  if (!lease || actions.doing(lease.id)) return;
   if (store.isMine(lease.id)) actions.stop(lease, seat.key);
   else actions.askToLetGo(lease, seat.key);
 }
@@ -190,7 +192,7 @@ function seatItems(context, seat) {
   const lease = seat.lease === null ? undefined : store.lease(seat.lease);
   /** @type {import("./types").MenuItem[]} */
   const items = [];
-  if (lease && !actions.doing(lease.id)) {
+  if (lease) {
     const isMine = store.isMine(lease.id);
     items.push({ words: isMine ? "Stop…" : "Ask to let go…", danger: isMine, run: () => primary(context, seat) });
     if (!isMine && lease.may_manage) items.push({ words: "End…", danger: true, run: () => actions.end(lease) });
@@ -207,7 +209,7 @@ function boardItems(context, board) {
 
 /** @param {Context} context @param {import("./types").GPU} gpu @param {string} place @returns {import("./types").MenuItem[]} */
 function gpuItems({ store, actions }, gpu, place) {
-  if (!store.viewer.is_admin || actions.doing(gpu.uuid)) return [];
+  if (!store.viewer.is_admin) return [];
   if (gpu.state === "drained" || gpu.state === "draining") {
     return [{ words: "Serve again", run: () => actions.serveAgain(gpu, place) }];
   }

@@ -56,6 +56,28 @@ export function setAttribute(element, name, value) {
   else if (element.getAttribute(name) !== value) element.setAttribute(name, value);
 }
 
+/**
+ * Whether a button rests: what it does is under way. It keeps the focus, which one that is disabled would lose.
+ * @param {HTMLElement} button
+ * @param {boolean} rests
+ */
+export function setResting(button, rests) {
+  setAttribute(button, "aria-disabled", rests ? "true" : null);
+}
+
+/** @param {HTMLElement} button */
+export const isResting = (button) => button.getAttribute("aria-disabled") === "true";
+
+// The focus of what goes moves to what it was in, and not to the top of the page.
+/** @param {HTMLElement} element */
+function remove(element) {
+  const refuge = element.contains(document.activeElement) && element.parentElement?.closest("article, section, main");
+  element.remove();
+  if (!(refuge instanceof HTMLElement)) return;
+  refuge.tabIndex = -1;
+  refuge.focus({ preventScroll: true });
+}
+
 /** @type {WeakMap<Element, Map<any, import("./types").Part<any>>>} */
 const partsOf = new WeakMap();
 
@@ -72,7 +94,7 @@ export function keyed(parent, items, keyOf, make) {
   const before = partsOf.get(parent) ?? new Map();
   const after = new Map();
   for (const item of items) after.set(keyOf(item), before.get(keyOf(item)) ?? make(item));
-  for (const [key, part] of before) if (!after.has(key)) part.element.remove();
+  for (const [key, part] of before) if (!after.has(key)) remove(part.element);
   let next = parent.firstElementChild;
   for (const item of items) {
     const part = after.get(keyOf(item));

@@ -3,7 +3,7 @@
 import { ask } from "./api.js";
 import { sayIn } from "./cards.js";
 import { colourOf } from "./colours.js";
-import { byId, h, keyed, nameOf, setAttribute, setText } from "./dom.js";
+import { byId, h, keyed, nameOf, setAttribute, setResting, setText } from "./dom.js";
 import { menuButton } from "./menu.js";
 import { clock, count, duration, now, ordinal } from "./words.js";
 
@@ -92,7 +92,7 @@ function placeMaker(context) {
     const machine = h("span", { class: "gb-place-machine" });
     const since = h("span", { class: "gb-place-since" });
     const expected = h("span", { class: "gb-place-expected" });
-    const leave = h("button", { type: "button", class: "gb-quiet", onclick: () => actions.leave(lease()) });
+    const leave = h("button", { type: "button", class: "gb-quiet", onclick: () => actions.doing(id) || actions.leave(lease()) });
     const more = menuButton("", () => placeItems(context, place, where));
     const said = h("p", { class: "gb-said", role: "status" });
     const element = h("li", { class: "gb-place-row" }, position, who, machine, since, expected,
@@ -118,7 +118,8 @@ function placeMaker(context) {
         element.classList.toggle("is-blocked", place.blocked !== "");
         const doing = actions.doing(id);
         leave.hidden = !isMine;
-        leave.disabled = doing !== "";
+        setResting(leave, doing !== "");
+        setResting(more, doing !== "");
         setText(leave, doing || "Leave the line");
         more.hidden = placeItems(context, place, where).length === 0;
         setAttribute(more, "aria-label", `Actions for ${ticket.holder}'s place in line`);
@@ -140,7 +141,7 @@ function expectationOf(place) {
 /** @param {Context} context @param {Place} place @param {string} where @returns {import("./types").MenuItem[]} */
 function placeItems({ store, actions }, place, where) {
   const lease = store.lease(place.lease);
-  if (!lease || actions.doing(lease.id)) return [];
+  if (!lease) return [];
   /** @type {import("./types").MenuItem[]} */
   const items = [];
   if (store.viewer.is_admin) {

@@ -1,6 +1,6 @@
 // @ts-check
 // A button with a small menu, by the keyboard's rules of https://www.w3.org/WAI/ARIA/apg/patterns/menu-button/.
-import { h } from "./dom.js";
+import { h, isResting } from "./dom.js";
 
 const MARGIN = 8;
 
@@ -28,7 +28,7 @@ export function menuButton(label, itemsOf) {
 
 /** @param {HTMLElement} button @param {import("./types").MenuItem[]} items @param {number} first which has the focus */
 function open(button, items, first) {
-  if (!items.length || button.getAttribute("aria-expanded") === "true") return;
+  if (!items.length || isResting(button) || button.getAttribute("aria-expanded") === "true") return;
   const menu = h("div", { class: "gb-menu", role: "menu", popover: "auto", "aria-label": button.getAttribute("aria-label") });
   const entries = items.map((item) =>
     h("button", { type: "button", role: "menuitem", tabindex: -1, class: item.danger ? "is-danger" : "", text: item.words,
