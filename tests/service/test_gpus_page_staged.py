@@ -176,6 +176,13 @@ def test_words_can_be_read_in_light_and_dark(look, scheme):
         for element in page.locator(words).all():
             if element.is_visible():
                 assert element.evaluate(CONTRAST) >= 4.5, (words, element.text_content())
+    # A name in a bar, in every colour that a holder may have.
+    name = page.locator(".gb-span-name").first
+    for colour in range(10):
+        name.evaluate(
+            f"name => name.parentElement.style.setProperty('--gb-colour', 'var(--gb-holder-{colour})')"
+        )
+        assert name.evaluate(CONTRAST) >= 4.5, colour
 
 
 # --- the day ----------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 // @ts-check
 // A colour for each holder: always the same for a name, on every page and day. The viewer's own is the accent.
 
-const COLOURS = 8; // --gb-holder-0 … in pages.css
+const COLOURS = 10; // --gb-holder-0 … in pages.css
 
 /** @param {string} name @param {boolean} isMine @returns {string} a CSS colour */
 export function colourOf(name, isMine) {

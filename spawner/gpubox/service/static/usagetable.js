@@ -58,18 +58,18 @@ function drawRow(row, usage, most, choose) {
     h("th", { scope: "row" }, name),
     cell("Machines", row.leases.toLocaleString("en")),
     cell("Hours", hoursOf(row.hours)),
-    cell("GPU-hours", h("span", { class: "gb-usage-hours", text: hoursOf(row.gpu_hours) }), ...(most ? [bar(row, most)] : [])),
+    cell("GPU-hours", h("span", { class: "gb-usage-hours", text: hoursOf(row.gpu_hours) }), bar(row, most)),
     cell("Idle", ...idleOf(row)),
     cell("Cost", money(row.cost, usage.currency)),
   );
 }
 
-/** @param {Row} row @param {number} most */
+/** @param {Row} row @param {number} most 0: an empty place */
 function bar(row, most) {
   const [busy, idle] = [h("span", { class: "gb-usage-busy" }), h("span", { class: "gb-usage-idle" })];
-  busy.style.width = `${(100 * Math.max(0, row.gpu_hours - row.idle_gpu_hours)) / most}%`;
-  idle.style.width = `${(100 * row.idle_gpu_hours) / most}%`;
-  return h("span", { class: "gb-usage-bar", "aria-hidden": true }, busy, idle);
+  busy.style.width = `${(100 * Math.max(0, row.gpu_hours - row.idle_gpu_hours)) / (most || 1)}%`;
+  idle.style.width = `${(100 * row.idle_gpu_hours) / (most || 1)}%`;
+  return h("span", { class: `gb-usage-bar${most ? "" : " is-none"}`, "aria-hidden": true }, busy, idle);
 }
 
 /** @param {Row} row */
