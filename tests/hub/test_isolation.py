@@ -9,7 +9,7 @@ from simgpu import SimulatedDriver
 @pytest.fixture(scope="module")
 def hub(make_module_hub):
     with SimulatedDriver("2xH100") as driver:
-        hub = make_module_hub(environment=driver.environment()).start()
+        hub = make_module_hub(environment=driver.environment(), service=True).start()
         hub.run("alice", "h100")
         hub.run("bob", "h100")
         yield hub
@@ -36,6 +36,18 @@ CALL_HUB = """
 import os, urllib.request, urllib.error
 request = urllib.request.Request(
     os.environ["JUPYTERHUB_API_URL"] + {path!r}, method={method!r},
+    headers={{"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]}})
+try:
+    print(urllib.request.urlopen(request, timeout=10).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+"""
+
+
+CALL_SERVICE = """
+import os, urllib.request, urllib.error
+request = urllib.request.Request(
+    "http://{host}:{port}/services/gpubox/api/{path}", method={method!r}, data={data!r},
     headers={{"Authorization": "token " + os.environ["JUPYTERHUB_API_TOKEN"]}})
 try:
     print(urllib.request.urlopen(request, timeout=10).status)
@@ -86,6 +98,24 @@ def test_one_users_token_does_not_open_anothers_server(hub):
     own = requests.get(f"{hub.url}/user/bob/api/contents", headers=headers, timeout=10)
     others = requests.get(f"{hub.url}/user/alice/api/contents", headers=headers, timeout=10)
     assert (own.status_code, others.status_code) == (200, 403)
+
+
+def ask_service(hub, user, method, path, data=None):
+    """What the service answers a box that asks with its own token."""
+    gateway = next(iter(hub.container(user).attrs["NetworkSettings"]["Networks"].values()))["Gateway"]
+    call = CALL_SERVICE.format(host=gateway, port=hub.service_port, path=path, method=method, data=data)
+    return inside(hub, user, call)
+
+
+def test_a_box_may_ask_the_service_as_its_user_and_no_more(hub):
+    assert ask_service(hub, "bob", "GET", "state") == "200"
+    leases = {lease["user"]: lease for lease in hub.open_leases()}
+    for action in ("end", "extend", "move"):
+        assert ask_service(hub, "bob", "POST", f"leases/{leases['alice']['id']}/{action}", b"{}") == "403"
+    (uuid,) = leases["alice"]["gpus"]
+    assert ask_service(hub, "bob", "POST", f"gpus/{uuid}/drain", b"{}") == "403"
+    assert ask_service(hub, "bob", "GET", "../metrics") in ("403", "404")
+    assert hub.is_ready("alice")
 
 
 def test_one_users_files_are_not_in_anothers_box(hub):
