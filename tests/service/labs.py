@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from copy import deepcopy
 from typing import Any
 
 State = dict[str, Any]
@@ -116,7 +117,7 @@ class Lab:
         for place in self.line:
             place["waiting"] = len(self.line)
         machine = {"name": "h100", "title": "1x H100", "problem": "", "total": len(self.gpus), "free": 0}
-        return {
+        told: State = {
             "hub": "lab",
             "currency": "$",
             "gpus": self.gpus,
@@ -124,6 +125,7 @@ class Lab:
             "line": self.line,
             "machines": [machine],
         }
+        return deepcopy(told)  # what was told is not changed by what comes next
 
 
 def busy_lab() -> Lab:

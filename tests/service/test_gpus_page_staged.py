@@ -256,9 +256,8 @@ def test_the_focus_stays_with_the_card_whose_machine_has_gone(stage, look):
     lab = busy_lab()
     page = look("alice", lab)
     card(page, 0).get_by_role("button", name="Stop your 1x H100").focus()
-    after = busy_lab()
-    after.gpus[0] |= {"holders": [], "state": "ready"}
-    stage.show(after.state)
+    lab.gpus[0] |= {"holders": [], "state": "ready"}
+    stage.show(lab.state)
     expect(card(page, 0)).to_contain_text("Free")
     expect(card(page, 0)).to_be_focused()
 
@@ -272,6 +271,22 @@ def test_a_holder_is_asked_with_ones_words(stage, look):
     page.keyboard.press("Enter")
     expect(card(page, 1)).to_contain_text("Asked. They see it in their JupyterLab.")
     assert stage.posted == [("leases/2/ask", '{"words":"the deadline is tonight"}')]
+
+
+def test_a_machine_is_let_run_longer_as_far_as_the_rules_allow(stage, look):
+    lab = busy_lab()
+    lab.leases[0]["latest_end"] = lab.leases[0]["ends_at"] + 1800
+    page = look("alice", lab)
+    button = card(page, 0).get_by_role("button", name="Actions for GPU 0, held by you")
+    button.click()
+    page.get_by_role("menuitem", name="30 min longer").click()
+    expect(card(page, 0).get_by_role("button", name="Stop your 1x H100")).to_be_enabled()
+    assert stage.hub.asked == [("extend", {"lease": 1, "seconds": 1800})]
+
+    lab.leases[0]["ends_because"], lab.leases[0]["latest_end"] = "budget", lab.leases[0]["ends_at"]
+    stage.show(lab.state)
+    expect(card(page, 0)).to_contain_text("the budget is used up")
+    expect(button).to_be_hidden()
 
 
 def test_an_admin_moves_people_in_the_line(stage, look):

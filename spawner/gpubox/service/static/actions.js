@@ -91,6 +91,11 @@ export class Actions {
     return this.#now(place, lease.id, "Moving…", () => ask("POST", `api/leases/${lease.id}/move`, { to }));
   }
 
+  /** Let a machine end later. @param {Lease} lease @param {number} seconds @param {string} place */
+  extend(lease, seconds, place) {
+    return this.#now(place, lease.id, "Extending…", () => ask("POST", `api/leases/${lease.id}/extend`, { seconds }));
+  }
+
   /** Take a GPU out of service. @param {GPU} gpu @param {string} name what the page calls it */
   async drain(gpu, name) {
     await confirm({

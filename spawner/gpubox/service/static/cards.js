@@ -10,6 +10,7 @@ import { clock, duration, memory, now } from "./words.js";
 /** @typedef {import("./boards.js").Seat} Seat */
 /** @typedef {{store: import("./store").Store, actions: import("./actions").Actions}} Context */
 
+const LONGER_SECONDS = 3600;
 /** @type {Record<import("./boards.js").BoardState, string>} */
 const STATE_WORDS = { free: "Free", partly: "", leased: "In use", draining: "Draining", drained: "Drained", lost: "Lost" };
 
@@ -168,7 +169,7 @@ function factsOf(seat, lease) {
   if (seat.slots > 1) facts.push(`${seat.slots} of ${seat.gpu.slots} slots`);
   if (!lease.is_ready) facts.push("starting");
   else if (lease.granted_at !== null) facts.push(`for ${duration(now() - lease.granted_at)}`);
-  if (lease.ends_at !== null) facts.push(`ends ${clock(lease.ends_at)}`);
+  if (lease.ends_at !== null) facts.push(`ends ${clock(lease.ends_at)}${lease.ends_because === "budget" ? ": the budget is used up" : ""}`);
   // A time is not broken over two lines; a title may be.
   return [lease.title, ...facts.map((fact) => fact.replaceAll(" ", "\u00a0"))].join(" · ");
 }
@@ -195,10 +196,19 @@ function seatItems(context, seat) {
   if (lease) {
     const isMine = store.isMine(lease.id);
     items.push({ words: isMine ? "Stop…" : "Ask to let go…", danger: isMine, run: () => primary(context, seat) });
+    const longer = isMine || lease.may_manage ? longerBy(lease) : 0;
+    if (longer) items.push({ words: `${duration(longer)} longer`, run: () => actions.extend(lease, longer, seat.key) });
     if (!isMine && lease.may_manage) items.push({ words: "End…", danger: true, run: () => actions.end(lease) });
   }
   if (seat.label) items.push(...gpuItems(context, seat.gpu, seat.key));
   return items;
+}
+
+/** By how much its end may be put off now: an hour, or what the rules leave. @param {import("./types").Lease} lease */
+function longerBy(lease) {
+  if (lease.ends_at === null) return 0;
+  const left = lease.latest_end === null ? LONGER_SECONDS : lease.latest_end - lease.ends_at;
+  return left < 60 ? 0 : Math.min(LONGER_SECONDS, Math.floor(left));
 }
 
 /** @param {Context} context @param {Board} board */
