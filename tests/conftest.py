@@ -3,6 +3,7 @@
 pytest_plugins = [
     # In the order in which they import each other.
     "fixtures.hub",
+    "fixtures.clock",
     "fixtures.parts",
     "fixtures.jupyter",
     "fixtures.panel",

@@ -1,13 +1,12 @@
-"""The books: what was used and what it cost, against sums made another way."""
+"""The books: from when to when, what a lease counts for, what is held. Whole months: test_bill.py."""
 
-import random
-import time
 from datetime import datetime
-from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from gpubox import books
 from gpubox import db as tables
@@ -23,13 +22,9 @@ def engine(request, tmp_path):
 
 
 @pytest.fixture
-def in_berlin(monkeypatch):
+def in_berlin(local_time):
     """This machine's clock is Berlin's, where November 2026 has 30 days and October 2026 an hour more."""
-    monkeypatch.setenv("TZ", "Europe/Berlin")
-    time.tzset()
-    yield ZoneInfo("Europe/Berlin")
-    monkeypatch.undo()
-    time.tzset()
+    return local_time("Europe/Berlin")
 
 
 def write(engine, *leases):
@@ -48,7 +43,7 @@ PERIOD = books.Period(100 * HOUR, 200 * HOUR)
 
 
 def used(engine, now=300 * HOUR, by="user"):
-    return {row.name: row for row in books.usage(engine, PERIOD, now, by)}
+    return {row.name: row for row in books.usage(engine, PERIOD, now, by).rows}
 
 
 def test_a_lease_counts_for_as_long_as_it_lay_in_the_period(engine):
@@ -103,30 +98,6 @@ def test_a_lease_that_a_clock_ended_before_it_began_costs_nothing(engine):
     assert used(engine)["ada"].hours == pytest.approx(1)
 
 
-def test_a_month_of_leases_is_the_same_to_the_cent_as_summed_one_by_one(engine, in_berlin):
-    chance = random.Random(7)
-    october = books.month("2026-10")
-    leases = []
-    for _ in range(2000):
-        begin = october.begin + chance.uniform(-5 * 24, 35 * 24) * HOUR
-        price = chance.choice([0.0, 0.35, 2.5, 19.99])
-        name = chance.choice(["ada", "o'brien", '"; drop table lease; --', "Ünal"])
-        leases.append((name, begin, begin + chance.expovariate(1 / 6) * HOUR, {"price_per_hour": price}))
-    write(engine, *leases)
-
-    expected: dict[str, Decimal] = {}
-    for name, begin, end, facts in leases:
-        seconds = min(Decimal(end), Decimal(october.end)) - max(Decimal(begin), Decimal(october.begin))
-        if seconds > 0:
-            cost = seconds / 3600 * Decimal(str(facts["price_per_hour"]))
-            expected[name] = expected.get(name, Decimal(0)) + cost
-    found = books.usage(engine, october, now=october.end + 90 * 24 * HOUR)
-    cent = Decimal("0.01")
-    assert {row.name: Decimal(row.cost).quantize(cent) for row in found} == {
-        name: cost.quantize(cent) for name, cost in expected.items()
-    }
-
-
 def test_a_month_is_the_calendars_summer_time_and_all(in_berlin):
     october, december = books.month("2026-10"), books.month("2026-12")
     assert october.begin == datetime(2026, 10, 1, tzinfo=in_berlin).timestamp()
@@ -138,6 +109,59 @@ def test_a_month_is_the_calendars_summer_time_and_all(in_berlin):
 def test_what_is_no_month_is_refused_in_words(text):
     with pytest.raises(books.BooksProblem, match="write it as 2026-11"):
         books.month(text)
+
+
+def test_days_and_what_is_none_of_them():
+    assert books.day("2026-11-23") == books.days("2026-11-23", "2026-11-23")
+    assert books.days("2026-11-01", "2026-11-30") == books.month("2026-11")
+    for wrong in ("2026-11-31", "today", "0001-01-01", "2026-11"):
+        with pytest.raises(books.BooksProblem, match="write it as 2026-11-23"):
+            books.day(wrong)
+    with pytest.raises(books.BooksProblem, match="comes before the first"):
+        books.days("2026-11-23", "2026-11-22")
+    with pytest.raises(books.BooksProblem, match="shorter time"):
+        books.cut(books.days("1980-01-01", "2026-01-01"), "day")
+
+
+@pytest.mark.parametrize(
+    ("zone", "text", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-29", 23),
+        ("Europe/Berlin", "2026-10-25", 25),
+        ("America/New_York", "2026-11-01", 25),
+        ("Asia/Kolkata", "2026-10-25", 24),
+        # There the clock goes from 24:00 to 01:00, and from 01:00 to 24:00: no midnight, or two.
+        ("Africa/Cairo", "2026-04-24", 23),
+        ("America/Havana", "2026-11-01", 25),
+    ],
+)
+def test_a_day_is_as_long_as_the_clocks_of_the_place_say(local_time, zone, text, hours):
+    local_time(zone)
+    day = books.day(text)
+    assert (day.end - day.begin) / HOUR == hours
+    assert books.cut(day, "day") == [books.Slice(text, day.begin, day.end)]
+
+
+@given(
+    zone=st.sampled_from(
+        ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "Africa/Cairo", "Asia/Kathmandu"]
+    ),
+    begin=st.integers(1_500_000_000, 1_900_000_000),
+    length=st.integers(1, 200 * 86400),
+    by=st.sampled_from(["day", "month"]),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+def test_parts_of_a_period_follow_each_other_and_have_the_names_of_their_days(
+    local_time, zone, begin, length, by
+):
+    local_time(zone)
+    slices = books.cut(books.Period(begin, begin + length), by)
+    assert (slices[0].begin, slices[-1].end) == (begin, begin + length)
+    assert [one.end for one in slices[:-1]] == [one.begin for one in slices[1:]]
+    form = {"day": "%Y-%m-%d", "month": "%Y-%m"}[by]
+    for one in slices:
+        for moment in (one.begin, one.end - 0.5):
+            assert datetime.fromtimestamp(moment, ZoneInfo(zone)).strftime(form) == one.name
 
 
 def test_who_holds_what_with_all_gpus_of_a_machine(engine):
@@ -163,3 +187,73 @@ def test_books_that_are_not_there_are_a_sentence_and_are_not_made(tmp_path):
     with pytest.raises(books.BooksProblem, match="There are no leases yet"):
         books.open_books(f"sqlite:///{tmp_path / 'none.sqlite'}")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- which GPU was whose and when -------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus(engine):
+    with engine.begin() as connection:
+        gpu = {"model": "H100", "first_seen": 0.0}
+        connection.execute(
+            tables.gpu.insert(), [{"uuid": f"GPU-{n}", "index": 1 - n, **gpu} for n in range(2)]
+        )
+    return engine
+
+
+def hold(engine, user, slots):
+    """The user's lease held those (GPU, slot, of slots)."""
+    with engine.begin() as connection:
+        key = connection.scalar(sa.select(tables.lease.c.id).where(tables.lease.c.user == user))
+        rows = [
+            {"lease_id": key, "gpu_uuid": uuid, "slot": slot, "slots": of, "open": False}
+            for uuid, slot, of in slots
+        ]
+        connection.execute(tables.lease_gpu.insert(), rows)
+    return key
+
+
+def test_the_day_of_each_gpu_has_its_leases_as_far_as_they_lay_in_it(two_gpus):
+    write(
+        two_gpus,
+        ("into", 90 * HOUR, 110 * HOUR, {"count": 2, "groups": ["lab"]}),
+        ("quarter", 120 * HOUR, 130 * HOUR, {"slots_per_gpu": 4}),
+        ("goes on", 140 * HOUR, None),
+        ("before", 10 * HOUR, 100 * HOUR),
+        ("back", 121 * HOUR, 120.5 * HOUR),
+        ("waits", None, None),
+    )
+    hold(two_gpus, "into", [("GPU-0", 0, 1), ("GPU-1", 0, 1)])
+    hold(two_gpus, "quarter", [("GPU-0", 1, 8), ("GPU-0", 5, 8)])
+    for user in ("goes on", "before", "back"):
+        hold(two_gpus, user, [("GPU-1", 0, 1)])
+
+    found = books.history(two_gpus, PERIOD, now=150 * HOUR)
+
+    assert list(found) == ["GPU-1", "GPU-0"]  # in the driver's order
+    told = [(span.user, span.begin / HOUR, span.end / HOUR, span.is_open) for span in found["GPU-1"].spans]
+    assert told == [("into", 100, 110, False), ("goes on", 140, 150, True)]
+    into, quarter = found["GPU-0"].spans
+    assert (into.user, into.groups, into.slots, into.of_slots) == ("into", ("lab",), (0,), 1)
+    assert (quarter.slots, quarter.of_slots) == ((1, 5), 8)
+
+
+def test_the_day_of_each_gpu_has_what_it_did_by_the_quarter_of_an_hour(two_gpus):
+    begin = int(PERIOD.begin)
+    use = [
+        (begin - 900, 1, 900.0, 0.0, 450.0),
+        (begin, 1, 600.0, 60.0, 300.0),
+        (begin + 900, 0, 0.0, 0.0, 0.0),
+        (int(PERIOD.end), 1, 900.0, 0.0, 450.0),
+    ]
+    names = ("begin", "lease_id", "measured_seconds", "idle_seconds", "utilised_seconds")
+    with two_gpus.begin() as connection:
+        rows = [{"gpu_uuid": "GPU-0", **dict(zip(names, row, strict=True))} for row in use]
+        connection.execute(tables.gpu_use.insert(), rows)
+    found = books.history(two_gpus, PERIOD, now=PERIOD.end)
+    assert found["GPU-1"].use == []
+    assert found["GPU-0"].use == [
+        books.Use(begin, 1, 600.0, 60.0, 0.5),
+        books.Use(begin + 900, 0, 0.0, 0.0, None),
+    ]

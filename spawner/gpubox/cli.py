@@ -175,13 +175,13 @@ def usage(arguments: argparse.Namespace) -> int:
     period = books.month(arguments.month)
     found = books.usage(books.open_books(_ledger(arguments)), period, time.time(), arguments.by)
     if arguments.json:
-        return _print_json([asdict(one) for one in found])
+        return _print_json(books.as_dict(found))
     rows = [
         (one.name, str(one.leases), f"{one.hours:.1f}", f"{one.gpu_hours:.1f}", f"{one.cost:.2f}")
-        for one in [*found, books.total(found)]
+        for one in [*found.rows, found.total]
     ]
     head = (arguments.by.upper(), "LEASES", "HOURS", "GPU-HOURS", "COST")
-    print(_table([head, *rows], right=(1, 2, 3, 4)) if found else f"Nothing was used in {arguments.month}.")
+    print(_table([head, *rows], right=(1, 2, 3, 4)) if found.rows else f"Nothing was used in {arguments.month}.")
     return 0
 
 

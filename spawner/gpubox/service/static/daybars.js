@@ -105,9 +105,9 @@ function drawSpan(span, gpu, day, lanes) {
 /** @param {import("./types").Use[]} use @param {number} begin @param {number} end @param {number} step */
 function areaOf(use, begin, end, step) {
   const length = Math.max(1, end - begin);
-  const path = use.filter((one) => one.utilisation > 0).map((one) => {
+  const path = use.filter((one) => one.utilisation).map((one) => {
     const [from, to] = [Math.max(one.begin, begin) - begin, Math.min(one.begin + step, end) - begin];
-    return `M${from} 1V${(1 - Math.min(1, one.utilisation)).toFixed(3)}H${to}V1Z`;
+    return `M${from} 1V${(1 - Math.min(1, one.utilisation ?? 0)).toFixed(3)}H${to}V1Z`;
   });
   return svg("svg", { viewBox: `0 0 ${length} 1`, preserveAspectRatio: "none", "aria-hidden": "true" }, svg("path", { d: path.join("") || "M0 1" }));
 }
@@ -134,7 +134,7 @@ function idleOf(use, begin, end, step) {
 /** @param {Span} span @param {import("./types").Use[]} use */
 function sentencesOf(span, use) {
   const measured = use.reduce((sum, one) => sum + one.measured_seconds, 0);
-  const busy = use.reduce((sum, one) => sum + one.utilisation * one.measured_seconds, 0);
+  const busy = use.reduce((sum, one) => sum + (one.utilisation ?? 0) * one.measured_seconds, 0);
   const idle = use.reduce((sum, one) => sum + one.idle_seconds, 0);
   const isOpen = span.end > now() - 90;
   return [

@@ -43,13 +43,13 @@ export interface Change {
 }
 
 export interface Span { lease: number; holder: string; machine: string; begin: number; end: number; is_mine: boolean }
-export interface Use { begin: number; lease: number; measured_seconds: number; idle_seconds: number; utilisation: number }
+export interface Use { begin: number; lease: number; measured_seconds: number; idle_seconds: number; utilisation: number | null }
 export interface GPUDay { uuid: string; spans: Span[]; use: Use[] }
 export interface Day { day: string; begin: number; end: number; step: number; gpus: GPUDay[] }
 
 export interface UsageRow {
   name: string; leases: number; hours: number; gpu_hours: number; idle_gpu_hours: number;
-  measured_share: number; cost: number; idle_cost: number;
+  measured_share: number | null; cost: number; idle_cost: number;
 }
 export interface Usage {
   period: { name: string; begin: number; end: number }; by: string; currency: string; rows: UsageRow[]; total: UsageRow;

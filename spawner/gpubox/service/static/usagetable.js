@@ -21,7 +21,7 @@ export function tiles(parent) {
     if (!hours || !idle || !machines || !cost) return;
     setText(hours.value, hoursOf(total.gpu_hours));
     setText(hours.note, `${hoursOf(total.hours)} hours of machines`);
-    const isMeasured = total.measured_share > 0;
+    const isMeasured = (total.measured_share ?? 0) > 0;
     setText(idle.value, isMeasured && total.gpu_hours ? percent(total.idle_gpu_hours / total.gpu_hours) : "–");
     setText(idle.note, isMeasured ? `${hoursOf(total.idle_gpu_hours)} GPU-hours${seen(total) && `, ${seen(total)}`}` : "not measured");
     setText(machines.value, total.leases.toLocaleString("en"));
@@ -81,5 +81,5 @@ function idleOf(row) {
 
 /** Idle time of hours that nobody looked at is not known. @param {Row} row */
 function seen(row) {
-  return row.measured_share < 0.985 && row.gpu_hours ? `${percent(row.measured_share)} measured` : "";
+  return row.measured_share !== null && row.measured_share < 0.985 ? `${percent(row.measured_share)} measured` : "";
 }
