@@ -123,7 +123,8 @@ class Stage:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self.live = Live(self.hub)  # type: ignore[arg-type]
-        settings = {"options": {}, "announcement": "", "template_paths": LOOK}
+        settings: dict[str, Any] = {"options": {}, "announcement": "", "template_paths": LOOK, "rules": []}
+        settings["database_url"] = "sqlite://"
         service = Service(PREFIX, settings, self.live)
         service.stage = self  # type: ignore[attr-defined]
         shared = {"service": service}

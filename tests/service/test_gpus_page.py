@@ -1,6 +1,7 @@
 """The GPUs page in a browser, against a real hub and its service."""
 
 import os
+import re
 import signal
 
 import psutil
@@ -174,6 +175,22 @@ def test_who_waits_stands_first_on_their_own_page_and_may_leave(hub, gpus_page):
     expect(line).to_have_count(1)
     expect(dan.get_by_role("button", name="Leave the line")).to_have_count(0)
     assert {lease["user"] for lease in hub.open_leases()} == {"alice", "bob", "carol"}
+
+
+def test_the_day_shows_who_held_what(hub, gpus_page):
+    hub.run("alice", "h100")
+    page = gpus_page("bob")
+    held = page.get_by_role("group", name="GPU 0, H100 80GB HBM3: who held it").get_by_role("button")
+    expect(held.last).to_have_accessible_name(re.compile("^alice, .*h100.* to now, "))
+    before = held.count()
+
+    hub.stop("alice")
+    hub.run("bob", "h100")
+
+    expect(held.last).to_have_accessible_name(re.compile(r"^bob \(you\), "))
+    assert held.count() == before + 1
+    page.get_by_role("button", name="The day before").click()
+    expect(held).to_have_count(0)
 
 
 def services(hub):

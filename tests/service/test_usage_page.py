@@ -132,3 +132,40 @@ def test_usage_that_is_refused_is_a_sentence(stage, usage):
     stage.answers["usage"] = 403
     page.get_by_role("button", name="Day", exact=True).click()
     expect(page.get_by_role("alert").filter(has_text="No usage today.")).to_be_visible()
+
+
+# --- over a real hub ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def usage_page(hub, people, new_page):
+    """Opens the usage page of somebody who logs in."""
+
+    def usage_page(name):
+        page = new_page()
+        page.goto(f"{hub.url}/services/gpubox/usage")
+        page.get_by_label("Username:").fill(name)
+        page.get_by_label("Password:").first.fill(hub.password)
+        page.get_by_role("button", name="Sign in").click()
+        expect(page.get_by_role("heading", name="Usage", level=1)).to_be_visible()
+        return page
+
+    return usage_page
+
+
+def test_what_was_used_is_on_the_bill_of_its_user_and_of_the_admin(hub, usage_page):
+    hub.run("alice", "h100")
+    hub.stop("alice")
+
+    alice, dan, admin = usage_page("alice"), usage_page("dan"), usage_page("root-of-all")
+
+    expect(alice.get_by_role("row", name="h100")).to_have_count(1)
+    expect(dan.get_by_text("Nothing was used in this time.")).to_be_visible()
+    admin.get_by_role("button", name="alice", exact=True).click()
+    expect(admin.get_by_role("row", name="h100")).to_have_count(1)
+    for by in ("Group", "Day", "User"):
+        admin.get_by_role("button", name=by, exact=True).click()
+        expect(admin.get_by_role("columnheader", name=by, exact=True)).to_be_visible()
+    with alice.expect_download() as download:
+        alice.get_by_role("link", name="CSV").click()
+    assert "h100" in download.value.path().read_text()

@@ -9,6 +9,9 @@ import { hoursOf, money, percent } from "./words.js";
 const HEADS = { user: "User", group: "Group", machine: "Machine", day: "Day", month: "Month" };
 const NO_NAME = { user: "nobody", group: "in no group", machine: "a former machine", day: "", month: "" };
 
+// As the service calls those who were in none (books/bill.py): there is no such group to ask for.
+const NO_GROUP = "(no group)";
+
 /** @param {HTMLElement} parent @returns {(usage: Usage) => void} */
 export function tiles(parent) {
   const make = (/** @type {string} */ words) => {
@@ -52,7 +55,7 @@ export function table(parent, choose) {
 function drawRow(row, usage, most, choose) {
   const by = /** @type {keyof typeof HEADS} */ (usage.by);
   const words = h("bdi", { text: row.name || NO_NAME[by] });
-  const name = choose && row.name ? h("button", { type: "button", class: "gb-usage-name", title: "Show this alone", onclick: choose }, words) : words;
+  const name = choose && row.name && row.name !== NO_GROUP ? h("button", { type: "button", class: "gb-usage-name", title: "Show this alone", onclick: choose }, words) : words;
   const cell = (/** @type {string} */ label, /** @type {(Node | string)[]} */ ...children) => h("td", { "data-label": label }, ...children);
   return h("tr", {},
     h("th", { scope: "row" }, name),
