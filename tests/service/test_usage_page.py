@@ -159,10 +159,10 @@ def test_what_was_used_is_on_the_bill_of_its_user_and_of_the_admin(hub, usage_pa
 
     alice, dan, admin = usage_page("alice"), usage_page("dan"), usage_page("root-of-all")
 
-    expect(alice.get_by_role("row", name="h100")).to_have_count(1)
+    expect(alice.get_by_role("rowheader", name="1x H100")).to_have_count(1)
     expect(dan.get_by_text("Nothing was used in this time.")).to_be_visible()
     admin.get_by_role("button", name="alice", exact=True).click()
-    expect(admin.get_by_role("row", name="h100")).to_have_count(1)
+    expect(admin.get_by_role("rowheader", name="1x H100")).to_have_count(1)
     for by in ("Group", "Day", "User"):
         admin.get_by_role("button", name=by, exact=True).click()
         expect(admin.get_by_role("columnheader", name=by, exact=True)).to_be_visible()

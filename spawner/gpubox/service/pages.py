@@ -99,7 +99,9 @@ class UsagePage(PageHandler):
     template = "usage.html"
 
     async def get(self) -> None:
-        self.finish(self.html(self.template, currency=self.service.live.state["currency"]))
+        state = self.service.live.state
+        titles = {machine["name"]: machine["title"] for machine in state["machines"]}
+        self.finish(self.html(self.template, currency=state["currency"], titles=titles))
 
 
 class NothingPage(PageHandler):

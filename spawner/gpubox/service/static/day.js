@@ -37,6 +37,7 @@ export function daySection(store) {
         takeIdle(day, store);
       }
       if (turn !== asked) return;
+      for (const gpu of day.gpus) for (const span of gpu.spans) span.machine = store.machines.get(span.machine)?.title ?? span.machine;
       shown = day;
       setText(said, "");
       setText(title, day.day === today ? `Today, ${dayOf(day.begin + 43200)}` : dayOf(day.begin + 43200));

@@ -17,7 +17,7 @@ const viewer = embedded("gb-viewer");
 const seesOthers = viewer.is_admin || viewer.groups_managed.length > 0;
 const said = byId("gb-usage-said");
 const drawChart = columns(byId("gb-chart"));
-const drawTable = table(byId("gb-table"), (by, name) => choose({ by, name }));
+const drawTable = table(byId("gb-table"), embedded("gb-titles") ?? {}, (by, name) => choose({ by, name }));
 const drawTiles = tiles(byId("gb-tiles"));
 const period = periods(byId("gb-period"), load);
 /** @type {By} */

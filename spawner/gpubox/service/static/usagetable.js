@@ -34,8 +34,12 @@ export function tiles(parent) {
   };
 }
 
-/** @param {HTMLElement} parent @param {(by: "user" | "group", name: string) => void} choose */
-export function table(parent, choose) {
+/**
+ * @param {HTMLElement} parent
+ * @param {Record<string, string>} titles of machine types, by name
+ * @param {(by: "user" | "group", name: string) => void} choose
+ */
+export function table(parent, titles, choose) {
   const [caption, head, body, foot] = [h("caption", { class: "visually-hidden" }), h("thead"), h("tbody"), h("tfoot")];
   parent.append(h("table", { class: "gb-usage-table" }, caption, head, body, foot));
   /** @param {Usage} usage @param {boolean} mayChoose */
@@ -43,7 +47,8 @@ export function table(parent, choose) {
     const by = /** @type {keyof typeof HEADS} */ (usage.by);
     setText(caption, `Usage by ${by}, ${usage.period.name}`);
     head.replaceChildren(h("tr", {}, ...[HEADS[by] ?? by, "Machines", "Hours", "GPU-hours", "Idle", "Cost"].map((words) => h("th", { scope: "col", text: words }))));
-    const rows = by === "day" || by === "month" ? usage.rows : [...usage.rows].sort((a, b) => b.gpu_hours - a.gpu_hours);
+    const all = by === "machine" ? usage.rows.map((row) => ({ ...row, name: titles[row.name] ?? row.name })) : usage.rows;
+    const rows = by === "day" || by === "month" ? all : [...all].sort((a, b) => b.gpu_hours - a.gpu_hours);
     const most = Math.max(1e-9, ...rows.map((row) => row.gpu_hours));
     body.replaceChildren(...rows.map((row) => drawRow(row, usage, most, mayChoose && (by === "user" || by === "group") ? () => choose(by, row.name) : null)));
     if (!rows.length) body.append(h("tr", {}, h("td", { colspan: 6, class: "gb-usage-none", text: "Nothing was used in this time." })));
