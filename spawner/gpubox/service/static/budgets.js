@@ -36,10 +36,13 @@ function draw(budget, currency) {
     h("div", { class: "gb-budget-head" }, h("strong", {}, h("bdi", { text: budget.who })), h("span", { text: `${used} · ${percent(budget.share)}` })),
     h("div", { class: "gb-budget-bar", role: "meter", "aria-label": `Budget of ${budget.who}`, "aria-valuemin": 0, "aria-valuemax": 100,
       "aria-valuenow": Math.round(Math.min(1, budget.share) * 100), "aria-valuetext": `${used}, ${percent(budget.share)}` }, fill, mark),
-    h("p", { text: `${budget.period.name}, ${end}. ${limitWords(budget)}` }),
+    h("p", { text: `${capital(budget.period.name)}, ${end}. ${limitWords(budget)}` }),
     ...(budget.words ? [h("p", { text: budget.words })] : []),
   );
 }
+
+/** @param {string} words */
+const capital = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /** @param {Budget} budget */
 function limitWords(budget) {

@@ -9,6 +9,7 @@ import { dayOf, hoursOf, money, percent } from "./words.js";
 
 const NICE = [1, 2, 2.5, 5, 10];
 const LINES = 4;
+const LEAST = 2; // hours: of less, the lines would tell nothing
 
 /** @param {HTMLElement} parent @returns {(usage: Usage, steps: string[]) => void} */
 export function columns(parent) {
@@ -20,7 +21,7 @@ export function columns(parent) {
   walking(bars, () => [all()]);
   return (usage, steps) => {
     const rows = new Map(usage.rows.map((row) => [row.name, row]));
-    const most = niceAbove(Math.max(0, ...usage.rows.map((row) => row.gpu_hours)));
+    const most = niceAbove(Math.max(LEAST, ...usage.rows.map((row) => row.gpu_hours)));
     const lines = Array.from({ length: LINES + 1 }, (_, index) => (most * (LINES - index)) / LINES);
     grid.replaceChildren(...lines.map((hours) => h("span", {}, h("i", { text: `${Number(hours.toFixed(2))}` }))));
     setAttribute(bars, "aria-label", `GPU-hours by ${usage.by}`);
@@ -51,9 +52,8 @@ function makeColumn() {
   };
 }
 
-/** The next round number. @param {number} value */
+/** The next round number. @param {number} value more than 0 */
 function niceAbove(value) {
-  if (value <= 0) return LINES;
   const power = 10 ** Math.floor(Math.log10(value));
   return (NICE.find((step) => step * power >= value) ?? 10) * power;
 }
