@@ -42,5 +42,10 @@ configure(c, engine=os.environ.get("ENGINE", "docker"))
 
 # Fairness: after this many seconds nobody who came later is served before a waiting person.
 # c.GPUHub.patience = 1800
-# The most GPUs that one person may hold at once.
-# c.GPUHub.max_gpus_per_user = 2
+# Quotas and budgets: who may have how much at once, for how long, and in a month.
+# c.GPUHub.rules = [
+#     {"gpus": 2, "session": "1d"},
+#     {"groups": ["students"], "gpus": 1, "budget": {"gpu_hours": 50}, "per": "month"},
+# ]
+# Machines that do nothing are stopped, after a notice; and those whose GPU does nothing.
+# c.GPUHub.idle = "4h"; c.GPUHub.gpu_idle = "1h"

@@ -12,6 +12,7 @@ from gpubox.machines import parse_machine_types
 from gpubox.outlook import Availability
 from gpubox.pool import GPUPool
 from gpubox.refusal import PoolRefusal
+from gpubox.rules import parse_rules
 
 CPU, ONE, FOUR, QUARTER, A100 = parse_machine_types(
     [
@@ -240,7 +241,7 @@ def test_what_can_never_be_is_refused_at_once(gpus, machine, reason, words):
 
 
 def test_quota_counts_held_and_waited_for_but_not_the_server_itself():
-    lab = Lab(h100s(4), max_gpus_per_user=2)
+    lab = Lab(h100s(4), rules=parse_rules([{"gpus": 2}]))
     lab.ask("ann", ONE, "a")
     lab.ask("ann", ONE, "b")
     refusal = lab.refusal("ann", QUARTER, "c")
@@ -361,3 +362,183 @@ def test_a_lease_is_written_before_memory_and_a_double_one_is_impossible(lab):
     with pytest.raises(sa.exc.IntegrityError):
         lab.ask("bob", ONE)
     assert lab.pool.gpu_states()["GPU-1"].holders == ()
+
+
+# --- quotas and budgets -----------------------------------------------------------------------------
+
+
+def ruled(*entries, gpus=4):
+    return Lab(h100s(gpus), rules=parse_rules(entries))
+
+
+def test_what_is_refused_leaves_nothing_behind():
+    lab = ruled({"gpus": 1})
+    lab.ask("ann", ONE, "a")
+    lab.refusal("ann", ONE, "b")
+    assert len(lab.pool.open_leases()) == 1
+
+
+def test_a_rules_own_words_are_told():
+    lab = ruled({"gpus": 1, "words": "Ask Dr. Ada."})
+    lab.ask("ann", ONE, "a")
+    assert str(lab.refusal("ann", ONE, "b")).endswith("the limit is 1. Stop one of your machines first, or"
+                                                      " choose a smaller one. Ask Dr. Ada.")
+
+
+def test_a_group_together_has_a_limit():
+    lab = ruled({"groups": ["lab"], "together": True, "gpus": 2})
+    lab.pool.request("ann", "", ONE, ["lab"])
+    lab.pool.request("bob", "", ONE, ["lab"])
+    with pytest.raises(PoolRefusal, match="All of lab together hold or wait for 2 GPUs and the limit is 2"):
+        lab.pool.request("cleo", "", ONE, ["lab"])
+    assert lab.pool.request("dan", "", ONE, ["other"]).is_held
+
+
+def test_machines_and_places_in_line_have_limits():
+    lab = ruled({"servers": 3, "waiting": 1}, gpus=1)
+    assert lab.ask("ann", ONE, "a").is_held
+    assert lab.ask("ann", ONE, "b").is_waiting
+    assert "have 1 place in line and the limit is 1" in str(lab.refusal("ann", ONE, "c"))
+    lab.ask("ann", CPU, "c")
+    assert "have 3 machines and the limit is 3" in str(lab.refusal("ann", CPU, "d"))
+
+
+def test_a_used_up_budget_refuses_the_next_start():
+    lab = ruled({"budget": {"gpu_hours": 2}, "words": "Ask Ada."})
+    lease = lab.ask("ann", FOUR)
+    lab.now += 1800
+    lab.pool.release(lease.id, "stopped")
+    refusal = lab.refusal("ann", ONE)
+    assert refusal.reason == "over_budget"
+    assert "is used up: 2.0 of 2.0 GPU-hours." in str(refusal) and str(refusal).endswith("Ask Ada.")
+    assert lab.ask("bob", ONE).is_held
+
+
+def test_a_budget_that_stops_gives_a_near_end_that_cannot_be_put_off():
+    lab = ruled({"budget": {"gpu_hours": 1}, "at_limit": "stop"})
+    lease = lab.ask("ann", FOUR)
+    lab.now += 1800
+    lab.pool.stop_over_budget()
+    lab.pool.stop_over_budget()
+    held = lab.pool.lease(lease.id)
+    assert (held.ends_at, held.ends_because) == (lab.now + 600, "budget")
+    with pytest.raises(PoolRefusal, match="budget is used up"):
+        lab.pool.extend(lease.id, 3600)
+    assert not lab.pool.over_time()
+    lab.now += 600
+    assert [one.id for one in lab.pool.over_time()] == [lease.id]
+
+
+# --- how long ---------------------------------------------------------------------------------------
+
+
+def test_a_session_ends_after_the_time_that_was_chosen():
+    lab = Lab(h100s(1))
+    lease = lab.pool.request("ann", "", ONE, (), 3600.0)
+    assert (lease.ends_at, lease.ends_because) == (lab.now + 3600, "session")
+    lab.restart()
+    assert lab.pool.lease(lease.id).ends_at == lab.now + 3600
+    lab.now += 3600
+    assert [one.id for one in lab.pool.over_time()] == [lease.id]
+
+
+def test_time_in_line_is_no_time_of_the_session():
+    lab = Lab(h100s(1))
+    first = lab.ask("ann", ONE)
+    ticket = lab.pool.request("bob", "", ONE, (), 3600.0)
+    lab.now += 5000
+    lab.pool.release(first.id, "stopped")
+    assert lab.pool.lease(ticket.id).ends_at == lab.now + 3600
+
+
+def test_with_nothing_chosen_the_bound_is_the_end():
+    lab = ruled({"session": "1h"}, {"users": ["bob"], "session": "1d"})
+    assert lab.ask("ann", ONE).ends_at == lab.now + 3600
+    assert lab.ask("bob", CPU).ends_at == lab.now + 86400
+    assert lab.ask("bob", ONE, "b").ends_at == lab.now + 7200  # the machine type's own limit
+
+
+def test_a_longer_session_than_allowed_is_refused():
+    lab = Lab(h100s(1))
+    with pytest.raises(PoolRefusal, match="You may have 1x H100 for 2 hours at most"):
+        lab.pool.request("ann", "", ONE, (), 7201.0)
+    assert not lab.pool.open_leases()
+
+
+def test_an_extension_goes_as_far_as_allowed():
+    lab = Lab(h100s(1))
+    lease = lab.pool.request("ann", "", ONE, (), 3600.0)
+    assert lab.pool.extend(lease.id, 1800) == lab.now + 5400
+    assert lab.pool.extend(lease.id, 9999) == lab.now + 7200
+    with pytest.raises(PoolRefusal, match="may not run longer"):
+        lab.pool.extend(lease.id, 60)
+    lab.restart()
+    assert lab.pool.lease(lease.id).ends_at == lab.now + 7200
+
+
+def test_a_machine_without_an_end_needs_no_extension():
+    lab = Lab(h100s(4))
+    assert lab.pool.extend(lab.ask("ann", FOUR).id, 60) is None
+
+
+# --- moves ------------------------------------------------------------------------------------------
+
+
+def line_of(lab, *tickets):
+    """The users of the tickets in the order of their places."""
+    return [one.user for one in sorted(tickets, key=lambda one: lab.pool.place(one.id).position)]
+
+
+def three_in_line(lab):
+    held = lab.ask("holder", ONE)
+    tickets = []
+    for user in ("ann", "bob", "cleo"):
+        lab.now += 1
+        tickets.append(lab.ask(user, ONE))
+    return held, tickets
+
+
+def test_an_admin_moves_somebody_to_the_front_to_the_end_and_back():
+    lab = Lab(h100s(1))
+    _, tickets = three_in_line(lab)
+    ann, _, cleo = tickets
+    assert line_of(lab, *tickets) == ["ann", "bob", "cleo"]
+    lab.pool.move(cleo.id, "first")
+    assert line_of(lab, *tickets) == ["cleo", "ann", "bob"]
+    lab.pool.move(ann.id, "last")
+    assert line_of(lab, *tickets) == ["cleo", "bob", "ann"]
+    lab.pool.move(ann.id, "fair")
+    lab.pool.move(cleo.id, "fair")
+    assert line_of(lab, *tickets) == ["ann", "bob", "cleo"]
+
+
+@pytest.mark.parametrize("waited", [0, PATIENCE + 1])
+def test_the_line_is_served_in_the_order_that_was_shown(waited):
+    lab = Lab(h100s(1))
+    held, tickets = three_in_line(lab)
+    lab.pool.move(tickets[2].id, "first")
+    lab.pool.move(tickets[0].id, "last")
+    lab.now += waited
+    shown = line_of(lab, *tickets)
+    served = []
+    for _ in range(3):
+        (held,) = lab.pool.release(held.id, "stopped")
+        served.append(held.user)
+    assert served == shown == ["cleo", "bob", "ann"]
+
+
+def test_a_move_outlives_a_restart():
+    lab = Lab(h100s(1))
+    held, tickets = three_in_line(lab)
+    lab.pool.move(tickets[1].id, "first")
+    lab.restart()
+    lab.pool.refresh(h100s(1))
+    for user in ("ann", "bob", "cleo"):
+        lab.ask(user, ONE)
+    assert lab.users(lab.pool.release(held.id, "stopped")) == ["bob"]
+
+
+def test_who_is_served_already_cannot_be_moved():
+    lab = Lab(h100s(1))
+    with pytest.raises(PoolRefusal, match="does not wait any more"):
+        lab.pool.move(lab.ask("ann", ONE).id, "first")

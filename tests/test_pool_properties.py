@@ -25,6 +25,7 @@ from gpubox.machines import parse_machine_types
 from gpubox.placement import fits, place
 from gpubox.pool import GPUPool
 from gpubox.refusal import PoolRefusal
+from gpubox.rules import parse_rules
 
 PATIENCE = 1800.0
 KEEP_PLACE = 3600.0
@@ -88,7 +89,7 @@ class PoolStory(RuleBasedStateMachine):
             clock=lambda: self.now,
             patience_seconds=PATIENCE,
             keep_place_seconds=KEEP_PLACE,
-            max_gpus_per_user=MOST_GPUS,
+            rules=parse_rules([{"gpus": MOST_GPUS}]),
         )
 
     def start_hub(self):

@@ -6,6 +6,7 @@ how a card looks is in ``templates/parts``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -13,7 +14,7 @@ from typing import Protocol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .inventory import GPU
-from .machines import MachineType
+from .machines import MachineType, parse_duration
 
 _MIB_PER_GIB = 1024
 
@@ -95,19 +96,50 @@ def cards(
     groups: Iterable[str],
     gpus: Sequence[GPU] = (),
     contents: Mapping[str, str] | None = None,
+    longest: Mapping[str, float | None] | None = None,
 ) -> tuple[Card, ...]:
     """The cards of all machine types, for a member of ``groups``.
 
-    ``availability`` and ``contents`` (what is in the image) are by the machine type's name;
-    ``gpus``, where given, tell the memory.
+    ``availability``, ``contents`` (what is in the image) and ``longest`` (for how many seconds they may
+    have one; None for no bound) are by the machine type's name; ``gpus``, where given, tell the memory.
     """
     member_of = frozenset(groups)
+    bounded = [_bounded(machine, longest or {}) for machine in machines]
     return tuple(
         replace(
             _card(machine, availability[machine.name], member_of, gpus),
             contents=(contents or {}).get(machine.name, ""),
         )
-        for machine in machines
+        for machine in bounded
+    )
+
+
+def _bounded(machine: MachineType, longest: Mapping[str, float | None]) -> MachineType:
+    bound = longest.get(machine.name, machine.time_limit_seconds)
+    return replace(machine, time_limit_seconds=None if bound is None else int(bound))
+
+
+@dataclass(frozen=True)
+class Session:
+    """A length of session to choose: its name for the API (``6h``), its seconds, and words."""
+
+    name: str
+    seconds: int
+    words: str
+
+
+def sessions(choices: Iterable[str], cards: Sequence[Card]) -> tuple[str, tuple[Session, ...]]:
+    """Words for a session of no chosen length, and the lengths that at least one of the cards allows."""
+    limits = [card.time_limit_seconds for card in cards if not card.disabled_reason]
+    if not limits or None not in limits:
+        longest: float = max((limit or 0 for limit in limits), default=0)
+        unchosen = "The machine's limit"
+    else:
+        longest = math.inf
+        unchosen = "Never" if not any(limits) else "Never, or the machine's limit"
+    lengths = ((name, parse_duration(name)) for name in choices if name != "never")
+    return unchosen, tuple(
+        Session(name, seconds, duration_words(seconds)) for name, seconds in lengths if seconds <= longest
     )
 
 
@@ -117,13 +149,24 @@ def common_contents(cards: Sequence[Card]) -> str:
     return different.pop() if len(different) == 1 else ""
 
 
-def render_options_form(cards: Sequence[Card], *, images: Sequence[str], currency: str, selected: str) -> str:
-    """The form's fields as HTML: radio ``machine`` and, where there are ``images``, select ``image``.
+def render_options_form(
+    cards: Sequence[Card],
+    *,
+    images: Sequence[str],
+    currency: str,
+    selected: str,
+    shutdown_choices: Sequence[str] = (),
+) -> str:
+    """The form's fields as HTML: radio ``machine``; where there is something to choose, selects ``image`` and
+    ``shutdown``.
 
     ``selected`` is the machine type to begin with; where it cannot be started, the first that is
     free, else the first that can be waited for.
     """
+    unchosen, lengths = sessions(shutdown_choices, cards)
     return _environment.get_template("parts/machines.html").render(
+        unchosen=unchosen,
+        sessions=lengths,
         cards=cards,
         images=images,
         checked=_first_choice(cards, selected),
@@ -188,7 +231,7 @@ def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
             if part
         ),
         machine.disk,
-        machine.time_limit_seconds and f"Stops after {_duration(machine.time_limit_seconds)}",
+        machine.time_limit_seconds and f"Stops after {duration_words(machine.time_limit_seconds)}",
     ]
     return tuple(line for line in lines if line)
 
@@ -220,7 +263,10 @@ def _counted(number: float, noun: str) -> str:
     return f"{number:g} {noun}{'' if number == 1 else 's'}"
 
 
-def _duration(seconds: int) -> str:
+def duration_words(seconds: int) -> str:
+    """``6 hours``, ``1 day``, ``1 hour 30 minutes``."""
+    if seconds % (7 * 86400) == 0:
+        return _counted(seconds // (7 * 86400), "week")
     hours, minutes = divmod(seconds // 60, 60)
     if hours and hours % 24 == 0 and not minutes:
         return _counted(hours // 24, "day")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 from jupyterhub.app import JupyterHub
-from traitlets import Bool, Float, Integer, Unicode, default
+from traitlets import Bool, Dict, Float, Integer, List, Unicode, default
 from traitlets.config import Config, SingletonConfigurable
 
 from . import paths
@@ -26,9 +26,16 @@ from .engines import EngineError
 from .inventory import Inventory, nvidia
 from .inventory.xid import XidWatch
 from .ledger import Lease
-from .machines import MachineType, MachineTypeError, default_machine_types, parse_machine_types
+from .machines import (
+    MachineType,
+    MachineTypeError,
+    default_machine_types,
+    parse_duration,
+    parse_machine_types,
+)
 from .pool import GPUPool
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
+from .rules import parse_rules
 from .service.settings import SERVICE, GPUService
 
 if TYPE_CHECKING:
@@ -84,14 +91,43 @@ class GPUHub(SingletonConfigurable):
         """,
     ).tag(config=True)
 
-    max_gpus_per_user = Integer(
-        0,
-        min=0,
-        help="""The most GPUs that one user may hold or wait for at once; 0 for no limit.
+    rules = List(
+        Dict(),
+        help="""Quotas and budgets, one dict each: what one person, or a group together, may have.
 
-        A request over it is refused at once, with these words. Example::
+        Fields: ``users`` and ``groups`` (whom it is for; everybody without them), ``together`` (True counts
+        all of them as one), ``gpus``, ``servers`` and ``waiting`` (how many GPUs, machines and places in
+        line at once), ``session`` (the longest time), ``budget`` (``{"gpu_hours": 100}`` or ``{"cost": 50}``)
+        ``per`` ("week" or "month") with ``at_limit`` ("refuse" new starts, or "stop" what runs, too), and
+        ``words`` (a sentence of your own, shown with a refusal). Of several that concern somebody the most
+        specific counts: by user, by group, everybody's. A wrong entry stops the hub at start. Example::
 
-            c.GPUHub.max_gpus_per_user = 2
+            c.GPUHub.rules = [
+                {"gpus": 2, "servers": 4, "session": "1d"},
+                {"groups": ["students"], "gpus": 1, "session": "8h", "words": "Ask Dr. Ada for more."},
+                {"groups": ["lab-b"], "together": True, "budget": {"gpu_hours": 500}, "per": "month"},
+            ]
+        """,
+    ).tag(config=True)
+
+    idle = Unicode(
+        "",
+        help="""For how long a machine may do nothing before it is stopped, after a notice; empty for ever.
+
+        Nothing is: no kernel busy, no GPU work, no terminal output, no desktop input. A machine type's
+        ``idle`` comes before it. Example::
+
+            c.GPUHub.idle = "4h"
+        """,
+    ).tag(config=True)
+
+    gpu_idle = Unicode(
+        "",
+        help="""For how long a machine's GPUs may do nothing, though kernels sit open, before it is stopped.
+
+        After a notice; empty for ever. A machine type's ``gpu_idle`` comes before it. Example::
+
+            c.GPUHub.gpu_idle = "1h"
         """,
     ).tag(config=True)
 
@@ -165,6 +201,8 @@ class GPUHub(SingletonConfigurable):
             host_cpus=os.cpu_count() or 1,
             host_memory_mib=psutil.virtual_memory().total // 2**20,
         )
+        self.parsed_rules = parse_rules(self.rules)
+        self._idle = self._duration("idle"), self._duration("gpu_idle")
         self.spawner_class = spawner_class
         self.service_options = GPUService(config=self.config)
         database = open_database(self.database_url, paths.hub_id())
@@ -175,7 +213,7 @@ class GPUHub(SingletonConfigurable):
             patience_seconds=self.patience,
             half_life_seconds=self.fairness_half_life,
             keep_place_seconds=self.keep_place,
-            max_gpus_per_user=self.max_gpus_per_user,
+            rules=self.parsed_rules,
         )
         if self.inventory.answered:
             self.pool.refresh(self.inventory.gpus)
@@ -219,12 +257,19 @@ class GPUHub(SingletonConfigurable):
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def request(self, user: str, server: str, machine: MachineType, groups: Iterable[str]) -> Lease:
+    async def request(
+        self,
+        user: str,
+        server: str,
+        machine: MachineType,
+        groups: Iterable[str],
+        session_seconds: float | None = None,
+    ) -> Lease:
         """A lease, or a ticket in the line: see `GPUPool.request` for what it raises."""
-        return await asyncio.shield(self._request(user, server, machine, tuple(groups)))
+        return await asyncio.shield(self._request(user, server, machine, tuple(groups), session_seconds))
 
-    async def _request(self, user: str, server: str, machine: MachineType, groups: tuple[str, ...]) -> Lease:
-        lease = await self.ask(self.pool.request, user, server, machine, groups)
+    async def _request(self, user: str, *what: Any) -> Lease:
+        lease = await self.ask(self.pool.request, user, *what)
         if lease.is_waiting:
             # Asking again for the ticket closes the gap in which it may have been served.
             self._grants[lease.id] = asyncio.get_running_loop().create_future()
@@ -271,8 +316,22 @@ class GPUHub(SingletonConfigurable):
         return str(configured(self.spawner_class, self.config, "currency", "$"))
 
     def idle_limits(self, machine: MachineType) -> tuple[float | None, float | None]:
-        """After how many idle seconds a machine of the type is stopped, and after how many of an idle GPU."""
-        return None, None
+        """After how many idle seconds a machine of the type is stopped, and after how many of an idle GPU.
+
+        None is never.
+        """
+        idle = self._idle[0] if machine.idle_seconds is None else machine.idle_seconds
+        gpu_idle = self._idle[1] if machine.gpu_idle_seconds is None else machine.gpu_idle_seconds
+        return idle or None, (gpu_idle or None) if machine.count else None
+
+    def _duration(self, name: str) -> int | None:
+        text = getattr(self, name)
+        try:
+            return parse_duration(text) if text else None
+        except ValueError as error:
+            raise ValueError(
+                f"c.GPUHub.{name} = {text!r}: expected a time of a minute or more, such as '4h', or ''."
+            ) from error
 
     @property
     def service_url(self) -> str:
@@ -400,16 +459,11 @@ class GPUHub(SingletonConfigurable):
         ]
 
     async def _stop_over_time(self) -> None:
-        for lease in await self.ask(self.pool.held):
-            machine = self.machine(lease.machine)
-            limit = machine.time_limit_seconds if machine else None
-            if limit is None or lease.granted_at is None:
-                continue
-            if self.pool.clock() - lease.granted_at < limit:
-                continue
+        await self.ask(self.pool.stop_over_budget)
+        for lease in await self.ask(self.pool.over_time):
             for key, spawner in self.spawners():
                 if key == (lease.user, lease.server) and spawner.ready:
-                    self.log.warning("Stopping %s: its time limit is over.", spawner._log_name)
+                    self.log.warning("Stopping %s: its time is over.", spawner._log_name)
                     await self.stop_server(spawner)
 
     async def stop_server(self, spawner: GPUSpawner) -> None:

@@ -35,6 +35,12 @@ class Lease:
     granted_at: float | None
     released_at: float | None
     end_reason: str | None
+    # The length that was chosen for it; None for one without an end.
+    session_seconds: float | None = None
+    ends_at: float | None = None
+    ends_because: str | None = None
+    rank: int = 0
+    groups: tuple[str, ...] = ()
 
     @property
     def is_waiting(self) -> bool:
@@ -136,7 +142,13 @@ class Ledger:
     # --- leases ----------------------------------------------------------------------------------
 
     def insert(
-        self, user: str, server: str, machine: MachineType, groups: Sequence[str], now: float
+        self,
+        user: str,
+        server: str,
+        machine: MachineType,
+        groups: Sequence[str],
+        now: float,
+        session_seconds: float | None = None,
     ) -> Lease:
         """Write a ticket. Raises IntegrityError where the server has an open one."""
         with self._db.begin() as connection:
@@ -151,24 +163,46 @@ class Ledger:
                     mig_profile=machine.mig_profile,
                     price_per_hour=machine.price_per_hour,
                     groups=list(groups),
+                    session_seconds=session_seconds,
                     requested_at=now,
                 )
             ).inserted_primary_key
         assert key is not None
-        return Lease(key[0], user, server, machine.name, (), now, None, None, None)
+        return self.find(key[0])
 
     def grant(self, lease: Lease, placement: Placement, cards: Mapping[str, Card], now: float) -> Lease:
         """Write GPUs into the row. Raises IntegrityError where the database knows a holder."""
+        ends_at = None if lease.session_seconds is None else now + lease.session_seconds
+        ends_because = None if ends_at is None else "session"
         rows = [
             {"lease_id": lease.id, "gpu_uuid": uuid, "slot": slot, "slots": cards[uuid].slots, "open": True}
             for uuid, slots in placement.items()
             for slot in slots
         ]
         with self._db.begin() as connection:
-            connection.execute(tables.lease.update().where(_lease.id == lease.id).values(granted_at=now))
+            connection.execute(
+                tables.lease.update()
+                .where(_lease.id == lease.id)
+                .values(granted_at=now, ends_at=ends_at, ends_because=ends_because)
+            )
             if rows:
                 connection.execute(tables.lease_gpu.insert(), rows)
-        return replace(lease, granted_at=now, gpus=tuple(placement))
+        return replace(
+            lease, granted_at=now, gpus=tuple(placement), ends_at=ends_at, ends_because=ends_because
+        )
+
+    def set_end(self, lease: Lease, ends_at: float | None, because: str | None) -> Lease:
+        """Write down when a held lease will be stopped, and by what."""
+        values = {"ends_at": ends_at, "ends_because": because}
+        with self._db.begin() as connection:
+            connection.execute(tables.lease.update().where(_lease.id == lease.id).values(**values))
+        return replace(lease, ends_at=ends_at, ends_because=because)
+
+    def set_rank(self, lease: Lease, rank: int) -> Lease:
+        """Write down that an admin moved a ticket."""
+        with self._db.begin() as connection:
+            connection.execute(tables.lease.update().where(_lease.id == lease.id).values(rank=rank))
+        return replace(lease, rank=rank)
 
     def close(self, lease: Lease, reason: str, now: float) -> None:
         """Close a ticket or a lease; its row stays, as the bill."""
@@ -269,4 +303,9 @@ class Ledger:
 def _as_lease(row: Any, gpus: Iterable[str]) -> Lease:
     columns = row if isinstance(row, Mapping) else row._mapping
     told = ("id", "user", "server", "machine", "requested_at", "granted_at", "released_at", "end_reason")
-    return Lease(**{name: columns[name] for name in told}, gpus=tuple(dict.fromkeys(gpus)))
+    later = ("session_seconds", "ends_at", "ends_because", "rank")
+    return Lease(
+        **{name: columns[name] for name in told + later},
+        gpus=tuple(dict.fromkeys(gpus)),
+        groups=tuple(columns["groups"]),
+    )

@@ -6,18 +6,19 @@ import heapq
 import math
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _MOST_HALF_LIVES = 500
 
 
 @dataclass(frozen=True)
 class Ticket:
-    """One person's wish for one machine."""
+    """One person's wish for one machine. An admin moved those whose ``rank`` is not 0."""
 
     id: int
     user: str
     requested_at: float
+    rank: int = 0
 
 
 class FairShare:
@@ -77,7 +78,8 @@ class Line:
     def __init__(self, shares: FairShare) -> None:
         self._shares = shares
         self._by_arrival: dict[int, Ticket] = {}
-        self._heap: list[tuple[float, float, int]] = []
+        self._heap: list[tuple[float, float, float, int]] = []
+        self._moved: dict[int, Ticket] = {}
 
     def __len__(self) -> int:
         return len(self._by_arrival)
@@ -89,6 +91,8 @@ class Line:
         """Join the line; a ticket that was kept over a restart joins at its old place."""
         last = next(reversed(self._by_arrival.values()), None)
         self._by_arrival[ticket.id] = ticket
+        if ticket.rank:
+            self._moved[ticket.id] = ticket
         if last is not None and last.requested_at > ticket.requested_at:
             ordered = sorted(self._by_arrival.values(), key=lambda one: (one.requested_at, one.id))
             self._by_arrival = {one.id: one for one in ordered}
@@ -97,10 +101,21 @@ class Line:
     def remove(self, ticket_id: int) -> None:
         """Leave the line."""
         self._by_arrival.pop(ticket_id, None)
+        self._moved.pop(ticket_id, None)
 
-    def key(self, ticket: Ticket, now: float) -> tuple[float, float]:
-        """The fair order: who used least lately, then who came first."""
-        return self._shares.used(ticket.user, now), ticket.requested_at
+    def move(self, ticket_id: int, rank: int, now: float) -> None:
+        """Give a ticket another rank."""
+        ticket = replace(self._by_arrival[ticket_id], rank=rank)
+        self._by_arrival[ticket_id] = ticket
+        self._moved.pop(ticket_id, None)
+        if rank:
+            self._moved[ticket_id] = ticket
+        # The entry of before stays; it is met later, or sinks.
+        heapq.heappush(self._heap, (*self.key(ticket, now), ticket_id))
+
+    def key(self, ticket: Ticket, now: float) -> tuple[float, float, float]:
+        """The fair order: whom an admin moved, who used least lately, then who came first."""
+        return -ticket.rank, self._shares.used(ticket.user, now), ticket.requested_at
 
     def sort_anew(self, now: float) -> None:
         """Make the keys of all tickets anew, after a rebase of the shares."""
@@ -108,20 +123,25 @@ class Line:
         heapq.heapify(self._heap)
 
     def oldest(self) -> Ticket | None:
-        """Who has waited longest."""
-        return next(iter(self._by_arrival.values()), None)
+        """Who has waited longest, of those that no admin moved back."""
+        return next((ticket for ticket in self if ticket.rank >= 0), None)
+
+    def foremost(self) -> Ticket | None:
+        """Whom an admin moved to the front, the highest rank first."""
+        ahead = [ticket for ticket in self._moved.values() if ticket.rank > 0]
+        return max(ahead, key=lambda ticket: (ticket.rank, -ticket.requested_at), default=None)
 
     def fairest(self, now: float) -> Ticket | None:
         """Who is next by fair share."""
         while self._heap:
-            used, requested_at, ticket_id = self._heap[0]
+            *known, ticket_id = self._heap[0]
             ticket = self._by_arrival.get(ticket_id)
             if ticket is None:
                 heapq.heappop(self._heap)
                 continue
             key = self.key(ticket, now)
-            if key <= (used, requested_at):
+            if key <= tuple(known):
                 return ticket
-            # The user has used GPUs since: figures only grow, so the entry can only sink.
+            # The user has used GPUs since, or was moved back: the entry can only sink.
             heapq.heapreplace(self._heap, (*key, ticket_id))
         return None

@@ -16,7 +16,7 @@ from .inventory import GPU, model_words, short_model
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _MIG_PROFILE = re.compile(r"[1-9]g\.[0-9]+gb(\+[a-z0-9.+]+)?")
 _SIZE_UNITS_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
-_TIME_UNITS_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_TIME_UNITS_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 class MachineTypeError(ValueError):
@@ -46,6 +46,9 @@ class MachineType:
     image: str | None = None
     price_per_hour: float = 0.0
     time_limit_seconds: int | None = None
+    # None: as the hub has it for all; 0: never stopped for that.
+    idle_seconds: int | None = None
+    gpu_idle_seconds: int | None = None
     groups: frozenset[str] = frozenset()
 
     @property
@@ -256,24 +259,31 @@ def _size(field: str) -> Any:
     return lambda value: {field: parse_size_mib(value)}
 
 
-def _duration(field: str) -> Any:
-    def read(value: object) -> dict[str, Any]:
-        if value is None:
-            return {field: None}
-        if isinstance(value, str):
-            found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhd])", value.strip())
-            if not found:
-                raise ValueError
-            seconds = float(found[1]) * _TIME_UNITS_SECONDS[found[2]]
-        elif isinstance(value, (int, float)) and not isinstance(value, bool):
-            seconds = float(value)
-        else:
-            raise ValueError
-        if seconds < 60:
-            raise ValueError
-        return {field: int(seconds)}
+def parse_duration(value: object) -> int:
+    """Seconds in ``"8h"``, ``"90m"``, ``"3d"``, ``"1w"`` or a plain number of seconds.
 
-    return read
+    Raises ValueError for anything else, and for less than a minute.
+    """
+    if isinstance(value, str):
+        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([smhdw])", value.strip())
+        if not found:
+            raise ValueError
+        seconds = float(found[1]) * _TIME_UNITS_SECONDS[found[2]]
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    else:
+        raise ValueError
+    if not 60 <= seconds < float("inf"):
+        raise ValueError
+    return int(seconds)
+
+
+def _duration(field: str) -> Any:
+    return lambda value: {field: None if value is None else parse_duration(value)}
+
+
+def _duration_or_never(field: str) -> Any:
+    return lambda value: {field: 0 if value in ("", 0) else parse_duration(value)}
 
 
 def _sharing(value: object) -> dict[str, Any]:
@@ -313,5 +323,10 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "image": ("a container image, such as 'gpubox/cpu:latest'", _nonempty("image")),
     "price": ("a price an hour, 0 or more", _number("price_per_hour", float, 0)),
     "time_limit": ("a time of a minute or more, such as '8h'", _duration("time_limit_seconds")),
+    "idle": ("a time of a minute or more, such as '2h', or '' for never", _duration_or_never("idle_seconds")),
+    "gpu_idle": (
+        "a time of a minute or more, such as '30m', or '' for never",
+        _duration_or_never("gpu_idle_seconds"),
+    ),
     "groups": ("a list of group names, such as ['lab']", _groups),
 }

@@ -92,7 +92,9 @@ def _holdings(
     for lease_id, share in shares.items():
         lease = leases[lease_id]
         elapsed = now - (lease.granted_at or now)
-        limit = kinds[lease.machine].time_limit_seconds
+        limit: float | None = kinds[lease.machine].time_limit_seconds
+        if lease.ends_at is not None:
+            limit = lease.ends_at - (lease.granted_at or now)
         seconds, basis = history.remaining(lease.machine, elapsed, limit)
         yield Holding(now + seconds, share, basis)
 
@@ -102,5 +104,5 @@ def _wishes(
 ) -> Iterable[Wish]:
     for ticket in tickets:
         kind = kinds[ticket.machine]
-        length, _ = history.remaining(kind.name, 0.0, kind.time_limit_seconds)
+        length, _ = history.remaining(kind.name, 0.0, ticket.session_seconds)
         yield Wish(kind.gpu_share, length)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import heapq
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import sqlalchemy as sa
 
+from .budget import Budgets
 from .estimate import History
 from .fleet import Fleet, GPUState
 from .inventory import GPU
@@ -23,11 +24,23 @@ from .line import FairShare, Line, Ticket
 from .machines import MachineType
 from .outlook import Availability, Outlook, Place, availability
 from .placement import Card, Placement, fits, keep_for, place
-from .refusal import PoolRefusal, refuse_over_quota, refuse_what_cannot_be, shortage
+from .progress import about
+from .refusal import (
+    Claim,
+    PoolRefusal,
+    in_words,
+    refuse_over_budget,
+    refuse_over_quota,
+    refuse_what_cannot_be,
+    shortage,
+)
+from .rules import Rule, longest_session
 
 log = logging.getLogger(__name__)
 
 _HALF_LIVES_REMEMBERED = 10
+# From the notice that a budget is used up until machines under it are stopped.
+BUDGET_NOTICE_SECONDS = 600.0
 
 
 class GPUPool:
@@ -45,13 +58,14 @@ class GPUPool:
         patience_seconds: float = 1800.0,
         half_life_seconds: float = 86400.0,
         keep_place_seconds: float = 3600.0,
-        max_gpus_per_user: int = 0,
+        rules: Sequence[Rule] = (),
     ) -> None:
         self.clock = clock
         self._ledger = Ledger(db)
         self._patience = patience_seconds
         self._keep_place = keep_place_seconds
-        self._max_gpus = max_gpus_per_user
+        self._rules = rules
+        self._budgets = Budgets(db, rules)
         self.hub_id = self._ledger.hub_id()
         self._opened_at = clock()
         self._kinds = {machine.name: machine for machine in machines}
@@ -79,6 +93,10 @@ class GPUPool:
             if lease.is_held:
                 assert lease.granted_at is not None
                 self._shares.begin(lease.user, lease.id, kind.gpu_share, lease.granted_at)
+                if lease.ends_at is None and kind.time_limit_seconds:
+                    # It began before its machine type had a limit.
+                    end = lease.granted_at + kind.time_limit_seconds
+                    self._remember(self._ledger.set_end(lease, end, "session"))
             else:
                 self._unclaimed[lease.id] = lease
         divided_anew = self._fleet.take_up(self._ledger.held_slots())
@@ -132,13 +150,19 @@ class GPUPool:
     # --- asking and giving back ------------------------------------------------------------------
 
     def request(
-        self, user: str, server: str, machine: MachineType, groups: Sequence[str] = ()
+        self,
+        user: str,
+        server: str,
+        machine: MachineType,
+        groups: Sequence[str] = (),
+        session_seconds: float | None = None,
     ) -> Lease:
         """A lease, granted at once or waiting in line.
 
         A ticket that the server has already is taken up again, with its place; one for another
-        machine type is given up for the new one. Raises PoolRefusal with a sentence where the
-        request cannot be met. Leases of others that it led to are told by `served`.
+        machine type is given up for the new one. It will be stopped after ``session_seconds``; None
+        is as long as the rules allow. Raises PoolRefusal with a sentence where the request cannot be
+        met. Leases of others that it led to are told by `served`.
         """
         open_id = self._by_server.get((user, server))
         if open_id is not None:
@@ -150,19 +174,106 @@ class GPUPool:
                     "Your last machine is still being put away. Try again in a minute.", "clearing"
                 )
         refuse_what_cannot_be(machine, self._fleet)
-        refuse_over_quota(machine, self._max_gpus, self._shares_of_others(user, server))
+        session_seconds = self._session(user, groups, machine, session_seconds)
+        others = [self._claim_of(one) for one in self._open.values() if one.id != open_id]
+        waits = not self._fits_now(machine)
+        refuse_over_quota(self._rules, Claim(user, tuple(groups), machine.gpu_share, waits), others)
+        refuse_over_budget(self._budgets.exhausted(user, groups, self.clock()))
         if open_id is not None:
             self._news.extend(self.cancel(open_id, "another machine type was chosen"))
         self._kinds.setdefault(machine.name, machine)
-        lease = self._ledger.insert(user, server, machine, groups, self.clock())
+        lease = self._ledger.insert(user, server, machine, groups, self.clock(), session_seconds)
         self._remember(lease)
         return self._join_line(lease)
 
-    def _shares_of_others(self, user: str, server: str) -> Iterator[float]:
-        """GPUs that the user's other servers hold or wait for."""
-        for lease in self._open.values():
-            if lease.user == user and lease.server != server:
-                yield self._kinds[lease.machine].gpu_share
+    def _claim_of(self, lease: Lease) -> Claim:
+        """What an open lease or ticket counts for in quotas."""
+        return Claim(lease.user, lease.groups, self._kinds[lease.machine].gpu_share, lease.is_waiting)
+
+    def _fits_now(self, machine: MachineType) -> bool:
+        """Whether a machine of the type would be granted at once."""
+        if machine.count == 0:
+            return True
+        return not self._lines.get(machine.name) and bool(place(machine, self._fleet.with_room(machine)))
+
+    # --- how long ------------------------------------------------------------------------------------
+
+    def longest_session(self, user: str, groups: Sequence[str], machine: MachineType) -> float | None:
+        """Seconds for which the user may have a machine of the type at most; None for no bound."""
+        rule = longest_session(self._rules, user, groups)
+        bounds = [rule.session_seconds if rule else None, machine.time_limit_seconds]
+        return min((bound for bound in bounds if bound is not None), default=None)
+
+    def _session(
+        self, user: str, groups: Sequence[str], machine: MachineType, chosen: float | None
+    ) -> float | None:
+        longest = self.longest_session(user, groups, machine)
+        if chosen is None or longest is None or chosen <= longest:
+            return chosen if chosen is not None else longest
+        rule = longest_session(self._rules, user, groups)
+        raise PoolRefusal(
+            f"You may have {machine.title} for {about(longest)[6:]} at most. Choose a shorter"
+            f" time.{in_words(rule)}",
+            "too_long",
+        )
+
+    def latest_end(self, lease: Lease) -> float | None:
+        """Until when a held lease may be extended; None for no bound."""
+        if lease.granted_at is None:
+            return None
+        if lease.ends_because == "budget" and self._budgets.exhausted(lease.user, lease.groups, self.clock()):
+            return lease.ends_at
+        longest = self.longest_session(lease.user, lease.groups, self._kinds[lease.machine])
+        return None if longest is None else lease.granted_at + longest
+
+    def extend(self, lease_id: int, seconds: float) -> float | None:
+        """Let a held lease end ``seconds`` later, as far as that is allowed; returns when it will end.
+
+        Raises PoolRefusal with a sentence where it cannot be extended at all.
+        """
+        lease = self._open.get(lease_id)
+        if lease is None or not lease.is_held:
+            raise PoolRefusal("That machine does not run any more.", "not_held")
+        if lease.ends_at is None:
+            return None
+        latest = self.latest_end(lease)
+        wanted = lease.ends_at + seconds
+        ends_at = wanted if latest is None else min(wanted, latest)
+        if ends_at <= lease.ends_at:
+            why = "its budget is used up" if lease.ends_because == "budget" else "it may not run longer"
+            sentence = f"The machine cannot be extended: {why}. Save your work before it ends."
+            raise PoolRefusal(sentence, "too_long")
+        self._remember(self._ledger.set_end(lease, ends_at, "session"))
+        return ends_at
+
+    def stop_over_budget(self) -> None:
+        """Give machines under a budget that is used up, and that says so, a near end."""
+        now = self.clock()
+        for lease in self.held():
+            spent = self._budgets.exhausted(lease.user, lease.groups, now, at_limit="stop")
+            soon = now + BUDGET_NOTICE_SECONDS
+            if spent and lease.ends_because != "budget" and (lease.ends_at is None or lease.ends_at > soon):
+                self._remember(self._ledger.set_end(lease, soon, "budget"))
+
+    def over_time(self) -> list[Lease]:
+        """Held leases whose end has come."""
+        now = self.clock()
+        return [lease for lease in self.held() if lease.ends_at is not None and lease.ends_at <= now]
+
+    # --- moves ---------------------------------------------------------------------------------------
+
+    def move(self, lease_id: int, to: str) -> tuple[Lease, ...]:
+        """Move a ticket ``first``, ``last``, or back to its ``fair`` place. Raises PoolRefusal."""
+        ticket = self._open.get(lease_id)
+        if ticket is None or not ticket.is_waiting:
+            raise PoolRefusal("That one does not wait any more.", "not_waiting")
+        ranks = [one.rank for one in self.waiting() if one.id != lease_id]
+        rank = {"first": max([0, *ranks]) + 1, "last": min([0, *ranks]) - 1, "fair": 0}[to]
+        self._remember(self._ledger.set_rank(ticket, rank))
+        line = self._lines.get(ticket.machine)
+        if line is not None and lease_id not in self._unclaimed:
+            line.move(lease_id, rank, self.clock())
+        return self._serve()
 
     def _claim(self, lease: Lease) -> Lease:
         if self._unclaimed.pop(lease.id, None) is None:
@@ -171,7 +282,7 @@ class GPUPool:
 
     def _join_line(self, lease: Lease) -> Lease:
         line = self._lines.setdefault(lease.machine, Line(self._shares))
-        line.add(Ticket(lease.id, lease.user, lease.requested_at), self.clock())
+        line.add(Ticket(lease.id, lease.user, lease.requested_at, lease.rank), self.clock())
         self._news.extend(self._serve_types([self._kinds[lease.machine]]))
         self._news = [other for other in self._news if other.id != lease.id]
         return self._open[lease.id]
@@ -219,7 +330,7 @@ class GPUPool:
                 return None
             placement[uuid] = tuple(card.free_slots[: card.slots_for(kind)])
         self._kinds.setdefault(machine, kind)
-        lease = self._ledger.insert(user, server, kind, (), self.clock())
+        lease = self._ledger.insert(user, server, kind, (), self.clock(), kind.time_limit_seconds)
         self._remember(lease)
         return self._grant(lease, placement)
 
@@ -289,9 +400,11 @@ class GPUPool:
         names = {kind.name for kind in self._kinds.values() if any(kind.matches(card.gpu) for card in cards)}
 
         def turn(ticket: Lease) -> tuple[float, ...]:
-            if now - ticket.requested_at >= self._patience:
+            if ticket.rank > 0:
+                return (-1, -ticket.rank, ticket.requested_at, ticket.id)
+            if ticket.rank == 0 and now - ticket.requested_at >= self._patience:
                 return (0, ticket.requested_at, ticket.id)
-            return (1, self._shares.used(ticket.user, now), ticket.requested_at, ticket.id)
+            return (1, -ticket.rank, self._shares.used(ticket.user, now), ticket.requested_at, ticket.id)
 
         return sorted((one for one in self.waiting() if one.machine in names | {machine.name}), key=turn)
 
@@ -326,23 +439,25 @@ class GPUPool:
                 granted.append(lease)
 
     def _serve_overdue(self, now: float, granted: list[Lease]) -> set[str]:
-        """Serve those who have waited too long to be overtaken, in the order in which they came.
+        """Serve whom an admin moved to the front, then those who have waited too long to be overtaken.
 
         Adds their leases to ``granted``; returns the UUIDs of GPUs that are kept for those of them
         who cannot be placed yet.
         """
         kept: set[str] = set()
 
-        def overdue(name: str) -> list[tuple[float, int, str]]:
-            ticket = self._lines[name].oldest()
-            is_overdue = ticket is not None and now - ticket.requested_at >= self._patience
-            return [(ticket.requested_at, ticket.id, name)] if ticket and is_overdue else []
+        def overdue(name: str) -> list[tuple[int, float, int, str]]:
+            line = self._lines[name]
+            ticket = line.foremost() or line.oldest()
+            if ticket is None or (ticket.rank == 0 and now - ticket.requested_at < self._patience):
+                return []
+            return [(-ticket.rank, ticket.requested_at, ticket.id, name)]
 
         # The overdue of types that are not asked about come before the others all the same.
         heads = [head for name in self._lines for head in overdue(name)]
         heapq.heapify(heads)
         while heads:
-            _, ticket_id, name = heapq.heappop(heads)
+            *_, ticket_id, name = heapq.heappop(heads)
             kind = self._kinds[name]
             lease = self._try(self._open[ticket_id], kept)
             if lease is not None:

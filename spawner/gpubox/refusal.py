@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from .budget import Spent
 from .fleet import Fleet
 from .machines import MachineType
 from .placement import Card
+from .rules import Rule, rule_for, rules_together
 
 
 class PoolRefusal(Exception):
     """A request that cannot be met, now or ever; str() is the sentence for the user.
 
-    ``reason`` is one word for programs: no_such_gpu, too_many, out_of_service, over_quota, clearing.
+    ``reason`` is one word for programs: no_such_gpu, too_many, out_of_service, over_quota, over_budget,
+    too_long, clearing, not_held, not_waiting.
     """
 
     def __init__(self, sentence: str, reason: str) -> None:
@@ -60,24 +64,88 @@ def refuse_what_cannot_be(machine: MachineType, fleet: Fleet) -> None:
     )
 
 
-def refuse_over_quota(machine: MachineType, most: int, held_or_waited_for: Iterable[float]) -> None:
-    """Raise PoolRefusal where a user would have more than ``most`` GPUs (0: no limit).
+@dataclass(frozen=True)
+class Claim:
+    """What a machine that is held or waited for counts for: its user, then, and its GPUs as a share."""
 
-    ``held_or_waited_for`` are the GPUs of the user's other servers, each as a share (0.25 for a
-    quarter of one).
+    user: str
+    groups: tuple[str, ...]
+    gpus: float
+    is_waiting: bool
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One kind of limit: which field of a rule, what a machine counts for, and the words."""
+
+    limit: Callable[[Rule], float | None]
+    of: Callable[[Claim], float]
+    have: str
+    noun: str
+    remedy: str
+    too_large: str = ""
+
+
+QUOTAS = (
+    Quota(
+        lambda rule: rule.gpus,
+        lambda claim: claim.gpus,
+        "hold or wait for",
+        "GPU",
+        "Stop one of your machines first, or choose a smaller one.",
+        "This machine takes {} and the limit is {:g}. Choose a smaller one.",
+    ),
+    Quota(lambda rule: rule.servers, lambda claim: 1, "have", "machine", "Stop one of them first."),
+    Quota(
+        lambda rule: rule.waiting,
+        lambda claim: float(claim.is_waiting),
+        "have",
+        "place in line|places in line",
+        "Leave one of those places, or wait until you are served.",
+    ),
+)
+
+
+def refuse_over_quota(rules: Sequence[Rule], new: Claim, others: Sequence[Claim]) -> None:
+    """Raise PoolRefusal where a rule's limit would be passed with ``new`` beside the ``others``.
+
+    ``others`` are all machines that are held or waited for, whoever's.
     """
-    if not most or machine.count == 0:
+    for quota in QUOTAS:
+        if not quota.of(new):
+            continue
+        if (rule := rule_for(rules, new.user, new.groups, quota.limit)) is not None:
+            own = sum(quota.of(one) for one in others if one.user == new.user)
+            _refuse(quota, rule, own, quota.of(new), "You")
+        for rule in rules_together(rules, new.user, new.groups, quota.limit):
+            all_of_them = sum(quota.of(one) for one in others if rule.concerns(one.user, one.groups))
+            _refuse(quota, rule, all_of_them, quota.of(new), f"All of {rule.who} together")
+
+
+def _refuse(quota: Quota, rule: Rule, has: float, more: float, who: str) -> None:
+    most = quota.limit(rule)
+    assert most is not None
+    if has + more <= most + 1e-9:
         return
-    if machine.gpu_share > most:
-        raise PoolRefusal(
-            f"{machine.title} takes {machine.gpu_share:g} GPUs and the limit is"
-            f" {most} for each user. Choose a smaller machine type.",
-            "over_quota",
-        )
-    others = sum(held_or_waited_for)
-    if others + machine.gpu_share > most:
-        raise PoolRefusal(
-            f"You hold or wait for {others:g} GPUs and the limit is {most} for each"
-            " user. Stop one of your machines first.",
-            "over_quota",
-        )
+    if more > most and quota.too_large:
+        sentence = quota.too_large.format(_counted(more, quota.noun), most)
+    else:
+        counted = _counted(has, quota.noun)
+        sentence = f"{who} {quota.have} {counted} and the limit is {most:g}. {quota.remedy}"
+    raise PoolRefusal(f"{sentence}{in_words(rule)}", "over_quota")
+
+
+def _counted(number: float, noun: str) -> str:
+    one, _, more = noun.partition("|")
+    return f"{number:g} {one if number == 1 else more or one + 's'}"
+
+
+def refuse_over_budget(spent: Spent | None) -> None:
+    """Raise PoolRefusal where a budget is used up."""
+    if spent is not None:
+        raise PoolRefusal(f"{spent.sentence()}{in_words(spent.rule)}", "over_budget")
+
+
+def in_words(rule: Rule | None) -> str:
+    """A rule's own words, to be added to a sentence; empty where it has none."""
+    return f" {rule.words}" if rule is not None and rule.words else ""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
 from types import SimpleNamespace
@@ -23,10 +24,10 @@ from traitlets import Dict, List, Unicode, default
 from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError
-from .form import Card, cards, render_options_form
+from .form import Card, cards, duration_words, render_options_form
 from .hub import GPUHub, hub_for
 from .ledger import Lease
-from .machines import MachineType
+from .machines import MachineType, parse_duration
 from .progress import StartStory, waiting_message
 from .refusal import PoolRefusal
 
@@ -62,6 +63,19 @@ class GPUSpawner(StockSpawner):
                 {"title": "1/7 of an A100", "gpu": "A100", "sharing": "mig: 1g.10gb",
                  "groups": ["students"]},
             ]
+        """,
+    ).tag(config=True)
+
+    shutdown_choices = List(
+        Unicode(),
+        ["1h", "6h", "12h", "1d", "3d", "1w", "never"],
+        help="""For how long people may ask for a machine when they start it: it is stopped then, after a
+        notice.
+
+        Offered as far as machine type and rules allow; without ``never`` the longest of them is the most
+        that anybody gets. Empty: nothing is offered. Example::
+
+            c.GPUSpawner.shutdown_choices = ["1h", "6h", "1d"]
         """,
     ).tag(config=True)
 
@@ -149,7 +163,42 @@ class GPUSpawner(StockSpawner):
         hub = self.gpuhub
         available = {machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines}
         contents = {machine.name: await self.image_contents(machine) for machine in hub.machines}
-        return cards(hub.machines, available, self._group_names(), hub.inventory.gpus, contents)
+        longest = {machine.name: self.longest_session(machine) for machine in hub.machines}
+        return cards(hub.machines, available, self._group_names(), hub.inventory.gpus, contents, longest)
+
+    def longest_session(self, machine: MachineType) -> float | None:
+        """Seconds for which this user may have a machine of the type at most; None for no bound."""
+        bound = self.gpuhub.pool.longest_session(self.user.name, self._group_names(), machine)
+        if not self.shutdown_choices or "never" in self.shutdown_choices:
+            return bound
+        longest = max(parse_duration(choice) for choice in self.shutdown_choices)
+        return longest if bound is None else min(bound, longest)
+
+    def choose_session(self, machine: MachineType) -> float | None:
+        """The length of session that the user's options name, in seconds; None for no end.
+
+        Raises SpawnException with a sentence for a length that is not offered.
+        """
+        wanted = self.user_options.get("shutdown") or ""
+        if isinstance(wanted, list):
+            wanted = wanted[0] if wanted else ""
+        longest = self.longest_session(machine)
+        if wanted == "":
+            return longest
+        if wanted not in self.shutdown_choices:
+            raise refusal(
+                f"There is no length {str(wanted)!r} here."
+                f" Choose one of: {', '.join(self.shutdown_choices)}.",
+                "shutdown",
+            )
+        seconds = math.inf if wanted == "never" else float(parse_duration(wanted))
+        if longest is not None and seconds > longest:
+            raise refusal(
+                f"You may have {machine.title} for {duration_words(int(longest))} at most. Choose a shorter"
+                " time to stop after.",
+                "too_long",
+            )
+        return None if seconds == math.inf else seconds
 
     async def image_contents(self, machine: MachineType) -> str:
         """What is in the image of the machine type, in words; empty where the engine cannot tell."""
@@ -159,13 +208,14 @@ class GPUSpawner(StockSpawner):
         """What tells the box what it is and costs: the head of its GPU panel (`jupyterlab_gpubox.box`)."""
         machine, lease = self.machine, self.lease
         assert machine is not None and lease is not None and lease.granted_at is not None
-        limit = machine.time_limit_seconds
         facts = {
             "machine": machine.name,
             "title": machine.title,
             "contents": self._contents,
             "started": lease.granted_at,
-            "ends": lease.granted_at + limit if limit else None,
+            "ends": lease.ends_at,
+            "server": self.name,
+            "service": self.gpuhub.service_url,
             "price_per_hour": machine.price_per_hour,
             "currency": self.currency,
             "is_shared": machine.slots_per_gpu > 1,
@@ -183,6 +233,7 @@ class GPUSpawner(StockSpawner):
             images=self.image_choices(),
             currency=self.currency,
             selected=self.user_options.get("machine", ""),
+            shutdown_choices=self.shutdown_choices,
         )
 
     def image_choices(self) -> list[str]:
@@ -191,7 +242,7 @@ class GPUSpawner(StockSpawner):
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
-        return {key: form[key][0] for key in ("machine", "image") if form.get(key, [""])[0]}
+        return {key: form[key][0] for key in ("machine", "image", "shutdown") if form.get(key, [""])[0]}
 
     def choose_machine(self) -> MachineType:
         """The machine type that the user's options name, or the first that they may start.
@@ -233,8 +284,9 @@ class GPUSpawner(StockSpawner):
         await maybe_future(super().run_pre_spawn_hook())
         self._story = StartStory()
         self._machine = machine = self.choose_machine()
+        session_seconds = self.choose_session(machine)
         await self.check_can_run(machine)
-        self._lease = await self._wait_for_lease(machine)
+        self._lease = await self._wait_for_lease(machine, session_seconds)
         self.story.tell("leased", 20, f"{machine.title} is yours; starting it")
         hub = self.gpuhub
         if hub.boot_slots.locked():
@@ -242,10 +294,12 @@ class GPUSpawner(StockSpawner):
         await hub.boot_slots.acquire()
         self._has_boot_slot = True
 
-    async def _wait_for_lease(self, machine: MachineType) -> Lease:
+    async def _wait_for_lease(self, machine: MachineType, session_seconds: float | None) -> Lease:
         hub = self.gpuhub
         try:
-            lease = await hub.request(self.user.name, self.name, machine, self._group_names())
+            lease = await hub.request(
+                self.user.name, self.name, machine, self._group_names(), session_seconds
+            )
         except PoolRefusal as error:
             raise refusal(str(error), error.reason, 503) from error
         self._ticket = lease.id

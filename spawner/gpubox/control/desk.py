@@ -61,12 +61,12 @@ class Desk:
     async def move(self, lease: int, to: str) -> None:
         """Move a ticket ``first``, ``last`` or back to its ``fair`` place. Raises KeyError, PoolRefusal."""
         await self._open(lease)
-        await self._hub.change(self._hub.pool.move, lease, to)  # type: ignore[attr-defined]
+        await self._hub.change(self._hub.pool.move, lease, to)
 
     async def extend(self, lease: int, seconds: float) -> dict[str, Any]:
         """Let a lease end later. Raises KeyError, PoolRefusal with a sentence."""
         await self._open(lease)
-        ends_at = await self._hub.ask(self._hub.pool.extend, lease, seconds)  # type: ignore[attr-defined]
+        ends_at = await self._hub.ask(self._hub.pool.extend, lease, seconds)
         await self._hub.change(self._hub.pool.served)
         return {"ends_at": ends_at}
 

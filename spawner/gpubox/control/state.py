@@ -78,10 +78,10 @@ def _lease(pool: GPUPool, lease: Lease, is_ready: bool) -> State:
         "price_per_hour": terms.price_per_hour,
         "requested_at": lease.requested_at,
         "granted_at": lease.granted_at,
-        "ends_at": getattr(lease, "ends_at", None),
-        "ends_because": getattr(lease, "ends_because", None),
-        "latest_end": None,
-        "rank": getattr(lease, "rank", 0),
+        "ends_at": lease.ends_at,
+        "ends_because": lease.ends_because,
+        "latest_end": pool.latest_end(lease),
+        "rank": lease.rank,
         "is_ready": is_ready,
     }
 

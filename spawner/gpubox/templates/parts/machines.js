@@ -29,6 +29,16 @@ function show(card, news) {
   radio.disabled = news.querySelector("input").disabled && !radio.checked;
 }
 
+// A length that the chosen machine does not allow cannot be chosen.
+function boundLengths() {
+  const longest = Number(form.querySelector(".gb-card:has(input:checked)")?.dataset.longest) || Infinity;
+  const select = form.querySelector("#gb-shutdown");
+  for (const option of select?.options ?? []) option.disabled = Number(option.dataset.seconds) > longest;
+  if (select?.selectedOptions[0]?.disabled) select.value = "";
+}
+
+form?.addEventListener("change", boundLengths);
+if (form) boundLengths();
 form?.addEventListener("submit", () => (submitted = true));
 // Back from the next page, the browser may show this one as it was.
 addEventListener("pageshow", () => (submitted = false));
