@@ -1,6 +1,7 @@
-"""How long it takes to sum up a month out of a million leases, in SQLite.
+"""How long it takes to sum up a month out of a million leases, in SQLite and in PostgreSQL.
 
-Exit status 1 where the promise is missed. Run by `make bench`.
+With what 100 GPUs did in that month, by the quarter of an hour. Exit status 1 where the promise is missed.
+Run by `make bench`.
 """
 
 from __future__ import annotations
@@ -9,35 +10,106 @@ import random
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import sqlalchemy as sa
+
+from fixtures.postgres import PROGRAMS, PostgresServer
 from gpubox import books, db
 
 LEASES = 1_000_000
+GPUS = 100
 USERS = 500
+GROUPS = ("students", "lab-a", "lab-b", "big-models")
 MOST_SECONDS = 1.0
 DAY = 86400.0
+MONTH = "2026-10"
 
 
 def main() -> int:
-    """Write the leases of some years, then sum one month up by user and by machine type."""
-    chance = random.Random(1)
-    month = books.month("2026-10")
+    """Write the leases of some years, then sum one month up by each key, and read one day of each GPU."""
     with tempfile.TemporaryDirectory(prefix="gpubox-bench-") as folder:
-        engine = db.open_database(f"sqlite:///{folder}/books.sqlite")
-        with engine.begin() as connection:
-            for _ in range(LEASES // 50_000):
-                connection.execute(db.lease.insert(), [_lease(chance, month.end) for _ in range(50_000)])
-        slowest = 0.0
-        keys: tuple[books.Key, ...] = ("user", "machine")
-        for by in keys:
-            begun = time.perf_counter()
-            rows = books.usage(engine, month, now=month.end, by=by)
-            taken = time.perf_counter() - begun
-            slowest = max(slowest, taken)
-            counted = books.total(rows).leases
-            print(f"usage of a month by {by}: {taken:.2f} s, {counted} of {LEASES} leases, {len(rows)} lines")
+        slowest = measure("SQLite", f"sqlite:///{folder}/books.sqlite")
+        home = Path(folder) / "postgres"
+        home.mkdir()
+        for directory in (Path(folder), home):
+            directory.chmod(0o755)
+        programs = sorted(PROGRAMS.glob("*/bin"), key=lambda path: int(path.parts[-2]))
+        server = PostgresServer(programs[-1], home)
+        try:
+            slowest = max(slowest, measure("PostgreSQL", server.create_database()))
+        finally:
+            server.process.kill()
+            server.process.wait()
     print(f"limit {MOST_SECONDS:.0f} s")
     return int(slowest > MOST_SECONDS)
+
+
+def measure(name: str, url: str) -> float:
+    """Print what each takes; returns the longest."""
+    month = books.month(MONTH)
+    engine = db.open_database(url)
+    _write(engine, month)
+    slowest = 0.0
+    keys: tuple[books.Key, ...] = ("user", "group", "machine", "day")
+    for by in keys:
+        begun = time.perf_counter()
+        bill = books.usage(engine, month, now=month.end, by=by)
+        slowest = max(slowest, taken := time.perf_counter() - begun)
+        counted = f"{bill.total.leases} of {LEASES} leases, {len(bill.rows)} lines"
+        print(f"{name}: usage of a month by {by}: {taken:.2f} s, {counted}", flush=True)
+    begun = time.perf_counter()
+    timelines = books.history(engine, books.day(f"{MONTH}-15"), now=month.end)
+    slowest = max(slowest, taken := time.perf_counter() - begun)
+    rows = sum(len(one.spans) + len(one.use) for one in timelines.values())
+    print(f"{name}: the day of {len(timelines)} GPUs: {taken:.2f} s, {rows} rows", flush=True)
+    engine.dispose()
+    return slowest
+
+
+def _write(engine: sa.Engine, month: books.Period) -> None:
+    chance = random.Random(1)
+    with engine.begin() as connection:
+        gpu = {"model": "NVIDIA H100 80GB HBM3", "first_seen": 0.0}
+        gpus = [{"uuid": f"GPU-{n:04}", "index": n, **gpu} for n in range(GPUS)]
+        connection.execute(db.gpu.insert(), gpus)
+        for _ in range(LEASES // 50_000):
+            connection.execute(db.lease.insert(), [_lease(chance, month.end) for _ in range(50_000)])
+        lease = db.lease.c
+        in_month = sa.select(lease.id, lease.granted_at, lease.released_at).where(
+            lease.released_at > month.begin, lease.granted_at < month.end
+        )
+        found = connection.execute(in_month.order_by(lease.granted_at)).all()
+        use, slots = [], []
+        for uuid, lease_id, begin in _use(found, month):
+            use.append(_row(chance, uuid, lease_id, begin))
+            if not slots or slots[-1]["lease_id"] != lease_id:
+                held = {"gpu_uuid": uuid, "slot": 0, "slots": 1, "open": False}
+                slots.append({"lease_id": lease_id, **held})
+        connection.execute(db.gpu_use.insert(), use)
+        connection.execute(db.lease_gpu.insert(), slots)
+
+
+def _use(
+    found: list[sa.Row[tuple[int, float, float]]], month: books.Period
+) -> Iterator[tuple[str, int, int]]:
+    """Each quarter of an hour of each GPU, for the leases one after another, as long as each of them took."""
+    leases = iter(found)
+    for number in range(GPUS):
+        begin, left, lease_id = int(month.begin), 0, 0
+        while begin < month.end:
+            if left <= 0:
+                lease_id, granted, released = next(leases, (0, 0.0, 900.0))
+                left = int(released - granted) // 900 + 1
+            yield f"GPU-{number:04}", lease_id, begin
+            begin, left = begin + 900, left - 1
+
+
+def _row(chance: random.Random, uuid: str, lease_id: int, begin: int) -> dict[str, object]:
+    idle = chance.uniform(0, 900)
+    figures = {"measured_seconds": 900.0, "idle_seconds": idle, "utilised_seconds": 450.0}
+    return {"gpu_uuid": uuid, "lease_id": lease_id, "begin": begin, **figures}
 
 
 def _lease(chance: random.Random, end: float) -> dict[str, object]:
@@ -51,7 +123,7 @@ def _lease(chance: random.Random, end: float) -> dict[str, object]:
         "count": 1,
         "slots_per_gpu": 1,
         "price_per_hour": 2.5,
-        "groups": [],
+        "groups": chance.sample(GROUPS, chance.randrange(3)),
         "requested_at": begin,
         "granted_at": begin,
         "released_at": begin + chance.expovariate(1 / 6) * 3600,

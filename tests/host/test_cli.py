@@ -28,18 +28,44 @@ def test_the_version_is_the_distributions():
 
 def test_every_command_says_what_it_is_for():
     words = gpubox("--help").stdout
-    for command in ("run", "doctor", "gpus", "top", "leases", "usage", "image"):
+    for command in (
+        "run",
+        "doctor",
+        "gpus",
+        "top",
+        "queue",
+        "drain",
+        "undrain",
+        "end",
+        "leases",
+        "usage",
+        "image",
+    ):
         assert command in words
         assert gpubox(command, "--help").returncode == 0
 
 
-def test_gpus_lists_each_gpu_with_its_model_and_uuid():
+def test_gpus_lists_each_gpu_with_its_model_and_uuid(tmp_path):
     with SimulatedLibrary("2xH100") as driver:
-        done = gpubox("gpus", **driver.environment())
+        environment = {**driver.environment(), "GPUBOX_DIR": str(tmp_path)}
+        done = gpubox("gpus", **environment)
+        told = json.loads(gpubox("gpus", "--json", **environment).stdout)
     assert done.returncode == 0, done.stderr
     for gpu in driver.gpus:
         assert gpu.uuid in done.stdout
     assert done.stdout.count("H100") == 2
+    assert "HELD BY" not in done.stdout
+    assert [(gpu["uuid"], gpu["state"]) for gpu in told] == [(gpu.uuid, None) for gpu in driver.gpus]
+
+
+@pytest.mark.parametrize(
+    "arguments", [("queue",), ("drain", "0"), ("undrain", "0"), ("end", "ada")], ids=lambda words: words[0]
+)
+def test_with_no_hub_a_sentence_says_so_and_what_works_without(arguments, tmp_path):
+    done = gpubox(*arguments, GPUBOX_DIR=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"gpubox: No hub runs here (its state would be in {tmp_path})")
+    assert "gpubox gpus, leases, usage" in done.stderr
 
 
 @pytest.fixture
@@ -53,6 +79,11 @@ def books(tmp_path):
         ended = {**usual, "user": "o'brien", "server": "", "released_at": noon + 4 * 3600}
         held = {**usual, "user": "ada", "server": "big-run", "count": 0, "released_at": None}
         connection.execute(db.lease.insert(), [ended, held])
+        use = {"gpu_uuid": "GPU-0", "lease_id": 1, "measured_seconds": 900.0, "utilised_seconds": 0.0}
+        quarters = [int(noon) + 900 * n for n in range(4)]
+        connection.execute(
+            db.gpu_use.insert(), [{**use, "begin": begin, "idle_seconds": 900.0} for begin in quarters]
+        )
     return {"GPUBOX_DIR": str(tmp_path)}
 
 
@@ -68,11 +99,32 @@ def test_leases_lists_what_is_held(books):
 def test_usage_sums_a_month_up(books):
     done = gpubox("usage", "--month", "2026-11", **books)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"o'brien +1 +4\.0 +4\.0 +10\.00", done.stdout)
+    assert re.search(r"o'brien +1 +4\.0 +4\.0 +1\.0 +10\.00 +2\.50", done.stdout)
     assert re.search(r"^all +2 ", done.stdout, re.MULTILINE)
-    (told,) = json.loads(gpubox("usage", "--month", "2026-11", "--by", "machine", "--json", **books).stdout)
-    assert (told["name"], told["leases"]) == ("h100", 2)
+    assert "Idle is known for the 25% of the GPU-hours" in done.stdout
+    told = json.loads(gpubox("usage", "--month", "2026-11", "--by", "machine", "--json", **books).stdout)
+    assert [(row["name"], row["leases"]) for row in told["rows"]] == [("h100", 2)]
+    assert told["total"]["idle_gpu_hours"] == 1
     assert gpubox("usage", "--month", "2026-10", **books).stdout == "Nothing was used in 2026-10.\n"
+
+
+def test_usage_of_some_days_by_each_key_for_some_people(books):
+    usage = ("usage", "--from", "2026-11-10", "--to", "2026-11-11", "--json")
+    told = json.loads(gpubox(*usage, "--by", "day", **books).stdout)
+    assert [row["name"] for row in told["rows"]] == ["2026-11-10", "2026-11-11"]
+    told = json.loads(gpubox(*usage, "--by", "group", "--user", "o'brien", **books).stdout)
+    assert [(row["name"], row["leases"]) for row in told["rows"]] == [("(no group)", 1)]
+    assert json.loads(gpubox(*usage, "--group", "students", **books).stdout)["rows"] == []
+    done = gpubox("usage", "--from", "2026-11-12", "--to", "2026-11-11", **books)
+    assert done.stderr.startswith("gpubox: From 2026-11-12 to 2026-11-11 is no time")
+
+
+def test_usage_for_spreadsheets(books):
+    done = gpubox("usage", "--month", "2026-11", "--user", "o'brien", "--csv", **books)
+    assert done.stdout.splitlines() == [
+        "user,leases,hours,gpu_hours,idle_gpu_hours,measured_gpu_hours,cost,idle_cost",
+        "o'brien,1,4.0000,4.0000,1.0000,1.0000,10.00,2.50",
+    ]
 
 
 def test_wrong_months_and_missing_books_are_sentences(books, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal, get_args
@@ -119,7 +120,7 @@ class _Chosen:
 
     def sums(self, slices: Sequence[Slice], by: Key | None) -> sa.Select[Any]:
         """A query of sums by the number of the slice, or with ``by``, for one slice, by that."""
-        parts = _table("slice", [(number, one.begin, one.end) for number, one in enumerate(slices)])
+        parts = _table(slices)
         leases = self._leases(Period(slices[0].begin, slices[-1].end), by)
         held, idle = _lain_in(parts, leases).cte("held").c, _looked_at(parts).cte("idle").c
         # A machine's price is for all of its GPUs; what a row of `gpu_use` tells is of one.
@@ -144,7 +145,7 @@ class _Chosen:
     def number_of_leases(self, whole: Sequence[Slice]) -> sa.Select[Any]:
         """A query of how many leases there are in one slice."""
         leases = self._leases(Period(whole[0].begin, whole[0].end), None)
-        parts = _table("slice", [(0, whole[0].begin, whole[0].end)])
+        parts = _table(whole)
         return sa.select(sa.func.count()).select_from(_lain_in(parts, leases).subquery())
 
     def _leases(self, period: Period, by: Key | None) -> sa.CTE:
@@ -188,9 +189,18 @@ class _Chosen:
         return function.table_valued(sa.column("value", sa.Text))
 
 
-def _table(name: str, rows: Sequence[tuple[int, float, float]]) -> sa.CTE:
-    columns = (sa.column("n", sa.Integer), sa.column("begin", sa.Double), sa.column("end", sa.Double))
-    return sa.values(*columns).data(list(rows)).cte(name)
+def _table(slices: Sequence[Slice]) -> sa.CTE:
+    """The slices by number; ``first`` and ``after`` are their seconds as `gpu_use` counts them, in integers:
+    PostgreSQL's index knows no others."""
+    columns = (
+        *(sa.column("n", sa.Integer), sa.column("begin", sa.Double), sa.column("end", sa.Double)),
+        *(sa.column("first", sa.BigInteger), sa.column("after", sa.BigInteger)),
+    )
+    rows = [
+        (number, one.begin, one.end, math.ceil(one.begin), math.ceil(one.end))
+        for number, one in enumerate(slices)
+    ]
+    return sa.values(*columns).data(rows).cte("slice")
 
 
 def _lain_in(parts: sa.CTE, leases: sa.CTE) -> sa.Select[Any]:
@@ -222,8 +232,8 @@ def _looked_at(parts: sa.CTE) -> sa.Select[Any]:
             sa.func.sum(_use.measured_seconds).label("measured"),
             sa.func.sum(_use.idle_seconds).label("idle"),
         )
-        .select_from(parts.join(tables.gpu_use, _use.begin >= parts.c.begin))
-        .where(_use.begin < parts.c.end, _use.lease_id != 0)
+        .select_from(parts.join(tables.gpu_use, _use.begin >= parts.c.first))
+        .where(_use.begin < parts.c.after, _use.lease_id != 0)
         .group_by(_use.lease_id, parts.c.n)
     )
 

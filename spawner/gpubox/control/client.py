@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 
 from ..host import HostProblem
 from . import short_path
+
+Answer = TypeVar("Answer")
 
 
 class NoHub(HostProblem):
@@ -75,3 +79,16 @@ class HubClient:
         if response.status != 200:
             raise HubRefused(told.get("message", "The hub says no."), response.status)
         return told
+
+
+def ask(question: Callable[[HubClient], Awaitable[Answer]], directory: Path | None = None) -> Answer:
+    """Ask where no event loop runs, as a command does: ``ask(lambda hub: hub.state())``.
+
+    Raises `NoHub` and `HubRefused`.
+    """
+
+    async def asked() -> Answer:
+        async with HubClient(directory) as hub:
+            return await question(hub)
+
+    return asyncio.run(asked())
