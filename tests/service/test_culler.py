@@ -155,6 +155,8 @@ async def test_it_stops_when_the_time_has_run_out(store):
     assert not await service.look()
     countdown = service.culler._warned[7]
     service.culler._warned[7] = type(countdown)(countdown.notice, countdown.rule, time.monotonic())
+    assert not await service.look()
+    service.report()
     assert await service.look()
 
 

@@ -106,6 +106,16 @@ def test_a_notice_is_its_users_to_close(hub, people, start):
     assert box.notices("ask") == []
 
 
+def test_a_box_that_did_not_listen_is_told_what_was_closed_meanwhile(hub, people, start):
+    box = start("alice", "h100")
+    people["dan"].ask("POST", f"api/leases/{lease_of(hub, 'alice')}/ask", json={})
+    (notice,) = box.notices("ask")
+    people["alice"].ask("POST", f"api/notices/{notice['id']}/close", json={})
+    events = box.listen()
+    while next_event(events, "closed") != {"id": notice["id"]}:
+        pass
+
+
 def test_a_lost_gpu_is_told_to_its_holder_until_it_is_back(hub, people, driver, start):
     box = start("alice", "h100")
     events = box.listen()
