@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -36,7 +37,7 @@ class EventsHandler(APIHandler):
         self._gone = asyncio.Event()
         self._written: asyncio.Future[None] | None = None
         self._unread = 0
-        end = self.service.broadcast.add(self.viewer, self._send)
+        end = self.begin()
         try:
             while not self._gone.is_set():
                 try:
@@ -45,6 +46,10 @@ class EventsHandler(APIHandler):
                     self._send(": still here\n\n")
         finally:
             end()
+
+    def begin(self) -> Callable[[], None]:
+        """Send all there is, and every change from now on; returns what ends that."""
+        return self.service.broadcast.add(self.viewer, self._send)
 
     def _send(self, told: str) -> None:
         if self._gone.is_set():
