@@ -221,6 +221,11 @@ def _lock_server(engine: sa.Engine) -> object:
     return connection
 
 
+def connect(url: str) -> sa.Engine:
+    """The database at an SQLAlchemy URL as it is, for a process beside the one that opened it."""
+    return _make_engine(sa.engine.make_url(url))
+
+
 def _make_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
         return sa.create_engine(url, pool_pre_ping=True)

@@ -14,7 +14,7 @@ from typing import Protocol
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from .inventory import GPU
-from .machines import MachineType, parse_duration
+from .machines import MachineType, counted, duration_words, parse_duration
 
 _MIB_PER_GIB = 1024
 
@@ -225,7 +225,7 @@ def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
         " · ".join(
             part
             for part in (
-                machine.cpus and _counted(machine.cpus, "CPU"),
+                machine.cpus and counted(machine.cpus, "CPU"),
                 machine.memory_mib and f"{_gib(machine.memory_mib)} memory",
             )
             if part
@@ -245,7 +245,7 @@ def _gpu_line(machine: MachineType, gpus: Sequence[GPU]) -> str:
     elif machine.slots_per_gpu > 1:
         amount = f"1 GPU, shared by up to {machine.slots_per_gpu}"
     else:
-        amount = _counted(machine.count, "GPU")
+        amount = counted(machine.count, "GPU")
     sizes = sorted({gpu.memory_mib for gpu in gpus if machine.matches(gpu) and gpu.memory_mib})
     if not sizes:
         return amount
@@ -257,21 +257,6 @@ def _gib(mib: int) -> str:
     if mib < _MIB_PER_GIB:
         return f"{mib} MB"
     return f"{round(mib / _MIB_PER_GIB)} GB"
-
-
-def _counted(number: float, noun: str) -> str:
-    return f"{number:g} {noun}{'' if number == 1 else 's'}"
-
-
-def duration_words(seconds: int) -> str:
-    """``6 hours``, ``1 day``, ``1 hour 30 minutes``."""
-    if seconds % (7 * 86400) == 0:
-        return _counted(seconds // (7 * 86400), "week")
-    hours, minutes = divmod(seconds // 60, 60)
-    if hours and hours % 24 == 0 and not minutes:
-        return _counted(hours // 24, "day")
-    parts = [hours and _counted(hours, "hour"), minutes and _counted(minutes, "minute")]
-    return " ".join(part for part in parts if part)
 
 
 def _all_in_use(total: int) -> str:

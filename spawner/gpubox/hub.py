@@ -344,6 +344,8 @@ class GPUHub(SingletonConfigurable):
         announcement = self.app.template_vars.get("announcement")
         return {
             "options": self.service_options.as_dict(),
+            "rules": [dict(rule) for rule in self.rules],
+            "database_url": self.database_url,
             # Its pages look as the hub's do.
             "template_paths": list(self.app.template_paths),
             "announcement": announcement if isinstance(announcement, str) else "",

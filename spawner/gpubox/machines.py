@@ -278,6 +278,22 @@ def parse_duration(value: object) -> int:
     return int(seconds)
 
 
+def duration_words(seconds: int) -> str:
+    """``6 hours``, ``1 day``, ``1 hour 30 minutes``."""
+    if seconds % (7 * 86400) == 0:
+        return counted(seconds // (7 * 86400), "week")
+    hours, minutes = divmod(seconds // 60, 60)
+    if hours and hours % 24 == 0 and not minutes:
+        return counted(hours // 24, "day")
+    parts = [hours and counted(hours, "hour"), minutes and counted(minutes, "minute")]
+    return " ".join(part for part in parts if part)
+
+
+def counted(number: float, noun: str) -> str:
+    """``1 hour``, ``2 hours``."""
+    return f"{number:g} {noun}{'' if number == 1 else 's'}"
+
+
 def _duration(field: str) -> Any:
     return lambda value: {field: None if value is None else parse_duration(value)}
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .machines import parse_duration
+from .machines import duration_words, parse_duration
 
 Unit = Literal["gpu_hours", "cost"]
 Per = Literal["week", "month"]
@@ -115,6 +115,28 @@ def rules_together(
 def longest_session(rules: Iterable[Rule], user: str, groups: Collection[str]) -> Rule | None:
     """The rule that bounds the length of the user's sessions, if any."""
     return rule_for(rules, user, groups, lambda rule: rule.session_seconds)
+
+
+def in_sentences(rules: Sequence[Rule], user: str, groups: Collection[str]) -> list[str]:
+    """The limits that hold for a user, a sentence each; empty without any. Budgets tell their own."""
+    told: list[str] = []
+    for limit, words in _SENTENCES:
+        if (own := rule_for(rules, user, groups, limit)) is not None:
+            told.append(f"You: {words(own)}.{f' {own.words}' if own.words else ''}")
+        for rule in rules_together(rules, user, groups, limit):
+            told.append(f"All of {rule.who} together: {words(rule)}.{f' {rule.words}' if rule.words else ''}")
+    return told
+
+
+_SENTENCES: tuple[tuple[Callable[[Rule], float | None], Callable[[Rule], str]], ...] = (
+    (lambda rule: rule.gpus, lambda rule: f"at most {rule.gpus:g} GPUs at once, held or waited for"),
+    (lambda rule: rule.servers, lambda rule: f"at most {rule.servers} machines at once"),
+    (lambda rule: rule.waiting, lambda rule: f"at most {rule.waiting} places in line at once"),
+    (
+        lambda rule: rule.session_seconds,
+        lambda rule: f"a machine for {duration_words(rule.session_seconds or 0)} at most",
+    ),
+)
 
 
 # --- reading one entry -------------------------------------------------------------------------------

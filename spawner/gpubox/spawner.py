@@ -24,10 +24,10 @@ from traitlets import Dict, List, Unicode, default
 from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError
-from .form import Card, cards, duration_words, render_options_form
+from .form import Card, cards, render_options_form
 from .hub import GPUHub, hub_for
 from .ledger import Lease
-from .machines import MachineType, parse_duration
+from .machines import MachineType, duration_words, parse_duration
 from .progress import StartStory, waiting_message
 from .refusal import PoolRefusal
 

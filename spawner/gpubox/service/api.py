@@ -21,10 +21,10 @@ class StateHandler(APIHandler):
     """GET api/state[?line=all]"""
 
     async def get(self) -> None:
-        asked = self.get_query_argument("line", "")
-        if asked not in ("", "all"):
+        asked = self.get_query_arguments("line")
+        if asked not in ([], ["all"]):
             raise Refusal(400, "line: expected all, or nothing.")
-        whole = asked == "all"
+        whole = bool(asked)
         state, viewer = self.service.live.state, self.viewer
         self.answer(
             {

@@ -15,7 +15,9 @@ from jupyterhub.services.auth import HubOAuth, HubOAuthCallbackHandler
 from tornado.web import Application, RequestHandler, url
 
 from ..control.client import HubClient
-from . import api, pages
+from ..db import connect
+from ..rules import parse_rules
+from . import api, bill, pages
 from .broadcast import Broadcast
 from .live import Live
 from .settings import GPUService
@@ -24,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 # What openapi.json describes.
-API_ROUTES = [*api.ROUTES]
+API_ROUTES = [*api.ROUTES, *bill.ROUTES]
 
 
 class Service:
@@ -37,6 +39,9 @@ class Service:
         self.names = self.options.names == "everyone"
         self.announcement: str = settings["announcement"]
         self.templates: Environment = pages.environment(settings["template_paths"])
+        self.rules = parse_rules(settings["rules"])
+        # Read alone, but for the service's own tables; the hub has made them by now.
+        self.ledger = connect(settings["database_url"])
         self.live = live
         self.broadcast = Broadcast(live, names=self.names)
 
