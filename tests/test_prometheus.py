@@ -150,6 +150,14 @@ def test_every_metric_of_use_is_in_the_dashboard():
     assert METRICS.keys() - shown == {"gpubox_build_info"}
 
 
+def test_the_admin_guide_lists_every_metric_with_its_labels():
+    guide = (REPOSITORY / "docs/admin-guide.md").read_text()
+    told = {}
+    for names, labels in re.findall(r"^\| (`gpubox_[^|]*) \| ([^|]*) \|", guide, re.MULTILINE):
+        told |= {key: set(re.findall(r"`(\w+)`", labels)) for key in re.findall(r"`(\w+)`", names)}
+    assert told == METRICS
+
+
 def test_the_dashboard_asks_whichever_prometheus_was_chosen():
     board = dashboard()
     assert [one["name"] for one in board["templating"]["list"] if one["type"] == "datasource"] == [
