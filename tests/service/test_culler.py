@@ -155,6 +155,8 @@ async def test_it_stops_when_the_time_has_run_out(store):
     assert not await service.look()
     countdown = service.culler._warned[7]
     service.culler._warned[7] = type(countdown)(countdown.notice, countdown.rule, time.monotonic())
+    assert not await service.look()
+    service.report()
     assert await service.look()
 
 
@@ -211,3 +213,24 @@ async def test_a_machine_that_a_new_hub_finds_running_is_as_idle_as_it_was(store
     service.show(ready=True)
     await service.look()
     assert len(service.told()) == 1
+
+
+async def test_reports_that_come_late_take_nothing_back(store):
+    service = await Process(store).begin()
+    now = time.time()
+    service.activities.report(7, {"kernel_at": now - 10, "terminal_at": now + 3600}, now)
+    service.activities.report(7, {"kernel_at": now - 500, "terminal_at": None}, now)
+    known = service.activities.of(7)
+    assert (known.kernel_at, known.terminal_at, known.reported_at) == (now - 10, now, now)
+    await service.activities.write()
+    assert (await store.run(store.activities))[7] == known
+
+
+async def test_what_is_known_of_a_lease_goes_with_it(store):
+    service = await Process(store).begin()
+    service.report(kernel_at=time.time())
+    await service.activities.write()
+    service.live._take(EMPTY)
+    await service.activities.write()
+    assert service.activities.of(7) is None
+    assert await store.run(store.activities) == {}

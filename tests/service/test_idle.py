@@ -51,6 +51,14 @@ def test_it_is_stopped_once_the_countdown_is_over_and_not_before():
     assert isinstance(decided(warned=("machine", NOW)), Stop)
 
 
+def test_the_last_word_of_the_box_is_waited_for():
+    # It reports once a minute: what its user did in the last one is not known yet.
+    waits = {"warned": ("machine", NOW - 10), "kernel_at": NOW - 2 * HOUR}
+    assert isinstance(decided(**waits, reported_at=NOW - 30), Warn)
+    assert isinstance(decided(**waits, reported_at=NOW - 5), Stop)
+    assert isinstance(decided(**waits, reported_at=None, hub=NOW - 2 * HOUR), Stop)
+
+
 def test_activity_that_returns_in_the_countdown_ends_it():
     assert decided(warned=("machine", NOW - 1), terminal_at=NOW - 5) == Keep()
 

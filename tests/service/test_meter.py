@@ -150,6 +150,17 @@ def test_a_break_in_what_is_seen_begins_anew_and_a_missed_reading_does_not():
     assert clocks.idle_seconds(1, 40.0) == 0.0
 
 
+def test_readings_that_tell_nothing_are_a_break_like_none_at_all():
+    clocks = IdleClocks(15.0)
+    for at in (0.0, 5.0):
+        clocks.take(1, "idle", at)
+    for at in (10.0, 15.0, 20.0, 25.0):
+        clocks.take(1, "unknown", at)
+    assert clocks.idle_seconds(1, 25.0) is None
+    clocks.take(1, "idle", 30.0)
+    assert clocks.idle_seconds(1, 30.0) == 0.0
+
+
 def test_what_is_seen_no_more_is_not_known():
     clocks = IdleClocks(15.0)
     clocks.take(1, "idle", 0.0)

@@ -44,7 +44,7 @@ def test_a_box_is_told_of_its_lease_first(hub, people, start):
 
 
 def test_a_box_hears_of_a_lease_that_is_extended(hub, people, start):
-    box = start("alice", session="1h")
+    box = start("alice", shutdown="1h")
     events = box.listen()
     before = next_event(events, "lease")
     asked = people["alice"].ask("POST", f"api/leases/{before['id']}/extend", json={"seconds": 3600})
@@ -106,6 +106,16 @@ def test_a_notice_is_its_users_to_close(hub, people, start):
     assert box.notices("ask") == []
 
 
+def test_a_box_that_did_not_listen_is_told_what_was_closed_meanwhile(hub, people, start):
+    box = start("alice", "h100")
+    people["dan"].ask("POST", f"api/leases/{lease_of(hub, 'alice')}/ask", json={})
+    (notice,) = box.notices("ask")
+    people["alice"].ask("POST", f"api/notices/{notice['id']}/close", json={})
+    events = box.listen()
+    while next_event(events, "closed") != {"id": notice["id"]}:
+        pass
+
+
 def test_a_lost_gpu_is_told_to_its_holder_until_it_is_back(hub, people, driver, start):
     box = start("alice", "h100")
     events = box.listen()
@@ -120,7 +130,7 @@ def test_a_lost_gpu_is_told_to_its_holder_until_it_is_back(hub, people, driver, 
 
 
 def test_a_session_that_ends_soon_is_told_with_its_time_and_no_more_once_it_is_extended(hub, people, start):
-    box = start("alice", session="1h")
+    box = start("alice", shutdown="1h")
     events = box.listen()
     before = next_event(events, "lease")
     # An hour of a session cannot be waited for: the hub is told that it began long ago.

@@ -47,6 +47,9 @@ class BoxEventsHandler(EventsHandler):
         notices.on_told.append(self._tell)
         notices.on_closed.append(self._tell_closed)
         self._tell_lease(live.state)
+        # What was closed while it did not listen, it may still show.
+        for notice in notices.lately_closed(self.viewer.name):
+            self._tell_closed(notice)
         for notice in notices.open(self.viewer.name, self._server):
             self._tell(notice)
 

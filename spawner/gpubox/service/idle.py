@@ -67,10 +67,17 @@ def decide(record: Record, limits: Limits, now: float, warn_seconds: float) -> K
     reasons = _reasons(record, limits, now)
     if record.warned is not None and record.warned[0] in reasons:
         rule, due_at = record.warned
-        return Warn(due_at, reasons[rule], rule) if now < due_at else Stop(reasons[rule])
+        is_over = now >= due_at and (rule == "gpu" or _has_spoken_since(record, due_at))
+        return Stop(reasons[rule]) if is_over else Warn(due_at, reasons[rule], rule)
     for rule, sentence in reasons.items():
         return Warn(now + warn_seconds, sentence, rule)
     return Keep()
+
+
+def _has_spoken_since(record: Record, due_at: float) -> bool:
+    """Whether the box's last word is of after the countdown: it may have been used in the last minute."""
+    reported_at = record.activity.reported_at
+    return reported_at is None or reported_at >= due_at
 
 
 def _reasons(record: Record, limits: Limits, now: float) -> dict[Rule, str]:

@@ -27,6 +27,7 @@ _WAITED_SECONDS = 60.0
 _NEWS_SECONDS = 1800.0
 _LOOK_SECONDS = 5.0
 _LONGEST_SUBJECT = 255
+_CLOSED_SECONDS = 86400.0
 _REMEMBER_SECONDS = 7 * 86400.0
 _MOST_REMEMBERED = 100_000  # the database knows the others
 
@@ -152,6 +153,7 @@ class Notices:
         self._store, self._live = store, live
         self._open: dict[int, Notice] = {}
         self._told: dict[str, None] = {}
+        self._closed: dict[int, Notice] = {}
         self._changed = asyncio.Event()
         self.on_told: list[Callable[[Notice], None]] = []
         self.on_closed: list[Callable[[Notice], None]] = []
@@ -160,6 +162,8 @@ class Notices:
     async def load(self) -> None:
         """Know what was told before this process."""
         self._open = {notice.id: notice for notice in await self._store.run(self._store.open_notices)}
+        closed = await self._store.run(self._store.closed_since, time.time() - _CLOSED_SECONDS)
+        self._closed = {notice.id: notice for notice in closed}
         since = time.time() - _REMEMBER_SECONDS
         self._told = dict.fromkeys(await self._store.run(self._store.told_since, since))
         self._told |= dict.fromkeys(notice.subject for notice in self._open.values())
@@ -172,6 +176,10 @@ class Notices:
             if (user is None or notice.user == user)
             and (server is None or notice.server is None or notice.server == server)
         ]
+
+    def lately_closed(self, user: str) -> list[Notice]:
+        """A user's notices that were closed within a day: who did not listen then may still show them."""
+        return [notice for notice in self._closed.values() if notice.user == user]
 
     def find(self, number: int) -> Notice | None:
         """An open notice."""
@@ -201,7 +209,7 @@ class Notices:
         notice = self._open.pop(number, None)
         if notice is None:
             return
-        closed = replace(notice, closed_at=time.time())
+        self._closed[number] = closed = replace(notice, closed_at=time.time())
         for listener in list(self.on_closed):
             listener(closed)
         await self._store.run(lambda: self._store.set_notice(number, closed_at=closed.closed_at))
@@ -256,3 +264,6 @@ class Notices:
             await self.tell(told, now)
         for notice in over(self._open.values(), state):
             await self.close(notice.id)
+        for number, notice in list(self._closed.items()):
+            if now - (notice.closed_at or 0.0) > _CLOSED_SECONDS:
+                del self._closed[number]

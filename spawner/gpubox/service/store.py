@@ -135,6 +135,12 @@ class Store:
         with self._db.connect() as connection:
             return [Notice(**row) for row in connection.execute(query).mappings()]
 
+    def closed_since(self, since: float) -> list[Notice]:
+        """All that were closed since."""
+        query = tables.notice.select().where(_notice.closed_at >= since).order_by(_notice.id)
+        with self._db.connect() as connection:
+            return [Notice(**row) for row in connection.execute(query).mappings()]
+
     def told_since(self, since: float) -> list[str]:
         """The subjects of all notices told since, closed or not, in the order in which they were told."""
         query = sa.select(_notice.subject).where(_notice.told_at >= since).order_by(_notice.id)
