@@ -24,8 +24,8 @@ UV     = $(BIN)/uv pip install -q --python $(BIN)/python
 SAY    = printf '%-8s %s\n'
 
 # What tests need of Debian: a browser with a font, a database server, a C compiler for the
-# simulated driver, and what the base image and a second engine are made with.
-TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2
+# simulated driver, what the base image and a second engine are made with, and promtool.
+TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 prometheus
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE

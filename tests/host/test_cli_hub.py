@@ -107,7 +107,7 @@ def test_who_holds_a_gpu_that_is_drained_is_named_and_keeps_it_until_ended(hub):
     assert re.search(r"alice, since .* \(stop it now: gpubox end alice/\)", said)
     assert hub.is_ready("alice")
     said = told(hub, "end", "alice/", "--reason", "maintenance")
-    assert said == f"alice (1x H100) is stopped, and free: {uuid}.\n"
+    assert said == f"alice (1x H100) is stopped and has given back {uuid}.\n"
     assert hub.open_leases() == []
     assert re.search(rf"drained .*{uuid}", told(hub, "gpus"))
 

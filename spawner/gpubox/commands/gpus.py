@@ -154,7 +154,7 @@ def drain(arguments: argparse.Namespace) -> int:
 
     gpu = hub.ask(drained)
     if not gpu["holders"]:
-        print(f"{_name(gpu)} is drained: nobody gets it until gpubox undrain {gpu['uuid']}.")
+        print(f"{_name(gpu)} is drained: nobody gets it until gpubox undrain {arguments.gpu}.")
         return 0
     print(
         f"{_name(gpu)} is draining: nobody else gets it. Who holds it keeps it until the machine is stopped:"

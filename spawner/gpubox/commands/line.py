@@ -94,7 +94,7 @@ def end(arguments: argparse.Namespace) -> int:
     if lease["granted_at"] is None:
         print(f"{server(lease)} waits for {lease['title']} no more.")
     else:
-        freed = f", and free: {', '.join(lease['gpus'])}" if lease["gpus"] else ""
+        freed = f" and has given back {', '.join(lease['gpus'])}" if lease["gpus"] else ""
         print(f"{server(lease)} ({lease['title']}) is stopped{freed}.")
     return 0
 

@@ -21,6 +21,8 @@ _MOST_UNREAD_CHARACTERS = 4 * 2**20
 class StateHandler(APIHandler):
     """GET api/state[?line=all]"""
 
+    arguments = ("line",)
+
     async def get(self) -> None:
         asked = self.get_query_arguments("line")
         if asked not in ([], ["all"]):
