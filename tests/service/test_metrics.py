@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpubox import db as tables
@@ -192,3 +193,15 @@ def test_an_admin_and_who_has_the_scope_may_scrape_and_nobody_else(hub, people):
     assert told["gpubox_wait_seconds_count", "h100"] == 1
     assert any(name[0] == "gpubox_build_info" for name in told)
     hub.stop("alice")
+
+
+def test_a_token_of_the_scope_alone_may_scrape_and_do_no_more(hub, people):
+    scopes = ["read:metrics", "access:services!service=gpubox"]
+    made = hub.api("POST", "/users/root-of-all/tokens", json={"note": "prometheus", "scopes": scopes})
+    assert made.status_code == 201, made.text
+    headers = {"Authorization": f"Bearer {made.json()['token']}"}
+    url = people["dan"].url
+    assert requests.get(f"{url}metrics", headers=headers, timeout=30).status_code == 200
+    gpu = people["dan"].state()["gpus"][0]["uuid"]
+    refused = requests.post(f"{url}api/gpus/{gpu}/drain", headers=headers, json={"reason": "x"}, timeout=30)
+    assert refused.status_code == 403
