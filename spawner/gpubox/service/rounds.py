@@ -82,6 +82,7 @@ class Rounds:
             "notices of budgets": lambda: self.notices.tell_budgets(self._budgets.of),
             "sending notices": self.delivery.run,
             "stopping idle machines": self.culler.run,
+            "summing up the ledger": self.metrics.run,
         }
 
     async def _close(self) -> None:
