@@ -6,6 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+import sqlalchemy as sa
 
 from gpubox import db as tables
 from gpubox.budget import Budgets, term
@@ -122,6 +123,18 @@ def test_all_tells_each_budget_once_the_fullest_first(db):
     )
     found = [(one.who, round(one.share, 2)) for one in Budgets(db, rules).all(NOW)]
     assert found == [("bob", 0.9), ("lab", 0.7), ("ann", 0.5)]
+
+
+def test_what_many_used_together_is_summed_up_once_and_not_for_each_of_them(db):
+    budgets = Budgets(db, parse_rules([{"groups": ["lab"], "together": True, "budget": {"cost": 50}}]))
+    for number in range(20):
+        lease(db, f"user{number}", NOW - HOUR, 1, groups=["lab"])
+    sums = []
+    sa.event.listen(
+        db, "before_cursor_execute", lambda *told: sums.append(told[2]) if "sum(" in told[2] else None
+    )
+    (spent,) = budgets.all(NOW)
+    assert spent.used == pytest.approx(40.0) and len(sums) == 1
 
 
 def test_an_ended_lease_whose_clock_was_set_back_takes_nothing_off(db):

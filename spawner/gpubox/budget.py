@@ -89,18 +89,28 @@ class Budgets:
         self._db = db
         self._rules = [rule for rule in rules if rule.budget is not None]
 
-    def of(self, user: str, groups: Collection[str], now: float) -> list[Spent]:
-        """Every budget that holds for a user who is in those groups."""
+    def of(
+        self, user: str, groups: Collection[str], now: float, known: dict[int, Spent] | None = None
+    ) -> list[Spent]:
+        """Every budget that holds for a user who is in those groups.
+
+        ``known`` keeps those that count many together, by rule: who asks for many users at once passes the
+        same one each time, and each such sum is made once.
+        """
         if not self._rules:
             return []
+        known = {} if known is None else known
         with self._db.connect() as connection:
             return [
-                _spent(connection, rule, user, now) for rule in _concerning(self._rules, user, groups)
+                _spent(connection, rule, user, now, known) for rule in _concerning(self._rules, user, groups)
             ]
 
     def all(self, now: float) -> list[Spent]:
         """Every budget of everybody who has used something of it, the fullest first."""
-        found = (one for user, groups in self._users(now).items() for one in self.of(user, groups, now))
+        known: dict[int, Spent] = {}
+        found = (
+            one for user, groups in self._users(now).items() for one in self.of(user, groups, now, known)
+        )
         once = {(one.rule.number, one.who): one for one in found}
         return sorted(once.values(), key=lambda one: (-one.share, one.rule.number, one.who))
 
@@ -134,12 +144,17 @@ class Budgets:
         )
 
 
-def _spent(connection: sa.Connection, rule: Rule, user: str, now: float) -> Spent:
+def _spent(connection: sa.Connection, rule: Rule, user: str, now: float, known: dict[int, Spent]) -> Spent:
     assert rule.budget is not None
+    if rule.number in known:
+        return known[rule.number]
     when = term(rule.budget.per, now)
     whose = _together(connection, rule) if rule.together else _lease.user == user
     used = connection.scalar(_sum(rule, when, now).where(whose)) or 0.0
-    return Spent(rule, rule.who if rule.together else user, float(used), when)
+    spent = Spent(rule, rule.who if rule.together else user, float(used), when)
+    if rule.together:
+        known[rule.number] = spent
+    return spent
 
 
 def _concerning(rules: Sequence[Rule], user: str, groups: Collection[str]) -> Iterator[Rule]:

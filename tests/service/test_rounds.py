@@ -116,7 +116,7 @@ async def test_budgets_are_told_as_they_fill_and_closed_when_that_is_over(notice
     notices.budget_seconds = 0.001
     notices._live._take({**EMPTY, "leases": [lease("ada", groups=[])]})
     running = asyncio.create_task(
-        notices.tell_budgets(lambda user, groups, now: [Spent(RULE, user, used[user], term)])
+        notices.tell_budgets(lambda user, groups, now, known: [Spent(RULE, user, used[user], term)])
     )
 
     def sentences():

@@ -37,6 +37,9 @@ OF_LEASE = ("free", "end", "idle", "lost", "ask")
 """How subjects begin that are about one lease, whose number follows."""
 
 
+ReadBudgets = Callable[[str, Sequence[str], float, dict[int, Spent]], Sequence[Spent]]
+
+
 @dataclass(frozen=True)
 class Wanted:
     """Something to be told, unless its subject has been."""
@@ -231,7 +234,7 @@ class Notices:
             except TimeoutError:
                 pass
 
-    async def tell_budgets(self, read: Callable[[str, Sequence[str], float], Sequence[Spent]]) -> None:
+    async def tell_budgets(self, read: ReadBudgets) -> None:
         """Tell users of their budgets, again and again; ``read`` blocks (`gpubox.budget.Budgets.of`)."""
         took = 0.0
         while True:
@@ -240,9 +243,9 @@ class Notices:
             began = time.monotonic()
             groups = {lease["user"]: lease["groups"] for lease in self._live.state["leases"]}
             warned = {notice.user for notice in self._open.values() if notice.subject.startswith("budget ")}
+            now, known = time.time(), dict[int, Spent]()
             for user in groups.keys() | warned:
-                now = time.time()
-                spent = await asyncio.to_thread(read, user, groups.get(user, ()), now)
+                spent = await asyncio.to_thread(read, user, groups.get(user, ()), now, known)
                 await self._tell_budgets(user, list(of_budgets(user, spent)), now, user in groups)
             took = time.monotonic() - began
 
