@@ -3,6 +3,7 @@
 import time
 
 import pytest
+import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpubox import db as tables
@@ -72,9 +73,8 @@ def write(ledger, **lease):
         return connection.execute(tables.lease.insert().values(LEASE | lease)).inserted_primary_key[0]
 
 
-async def scrape(metrics, *, anew=True):
-    if anew:
-        metrics._read_at = -1e9
+async def scrape(metrics):
+    await metrics.read()
     return samples((await metrics.text()).decode())
 
 
@@ -105,10 +105,10 @@ async def test_a_clock_that_is_set_back_takes_nothing_away(ledger, metrics):
     assert (await scrape(metrics))["gpubox_gpu_hours_total", "h100"] == before
 
 
-async def test_the_ledger_is_not_read_for_every_scrape(ledger, metrics):
+async def test_no_scrape_waits_for_the_ledger(ledger, metrics):
     await scrape(metrics)
     write(ledger, requested_at=0.0, granted_at=0.0, released_at=3600.0)
-    assert ("gpubox_gpu_hours_total", "h100") not in await scrape(metrics, anew=False)
+    assert ("gpubox_gpu_hours_total", "h100") not in samples((await metrics.text()).decode())
 
 
 async def test_waits_of_the_last_day_and_of_now_are_counted_once(ledger, metrics):
@@ -192,3 +192,15 @@ def test_an_admin_and_who_has_the_scope_may_scrape_and_nobody_else(hub, people):
     assert told["gpubox_wait_seconds_count", "h100"] == 1
     assert any(name[0] == "gpubox_build_info" for name in told)
     hub.stop("alice")
+
+
+def test_a_token_of_the_scope_alone_may_scrape_and_do_no_more(hub, people):
+    scopes = ["read:metrics", "access:services!service=gpubox"]
+    made = hub.api("POST", "/users/root-of-all/tokens", json={"note": "prometheus", "scopes": scopes})
+    assert made.status_code == 201, made.text
+    headers = {"Authorization": f"Bearer {made.json()['token']}"}
+    url = people["dan"].url
+    assert requests.get(f"{url}metrics", headers=headers, timeout=30).status_code == 200
+    gpu = people["dan"].state()["gpus"][0]["uuid"]
+    refused = requests.post(f"{url}api/gpus/{gpu}/drain", headers=headers, json={"reason": "x"}, timeout=30)
+    assert refused.status_code == 403

@@ -136,7 +136,11 @@ def test_a_session_that_ends_soon_is_told_with_its_time_and_no_more_once_it_is_e
     # An hour of a session cannot be waited for: the hub is told that it began long ago.
     soon = time.time() + 300
     hub.kill()
-    hub.sql(f"UPDATE lease SET ends_at = {soon} WHERE id = {before['id']}")
+    began = soon - 3600
+    hub.sql(
+        f"UPDATE lease SET requested_at = {began}, granted_at = {began}, ends_at = {soon}"
+        f" WHERE id = {before['id']}"
+    )
     hub.start()
     (told,) = hub.until(lambda: _quietly(lambda: box.notices("end")), "alice is told", 60)
     assert told["due_at"] == pytest.approx(soon)

@@ -8,10 +8,10 @@ from typing import Any
 
 from .activities import held
 from .api import EventsHandler, LeaseHandler
-from .broadcast import event
+from .broadcast import Send, event
 from .handlers import APIHandler, Refusal, text
-from .live import State
-from .notices import Wanted, subject
+from .live import Live, State
+from .notices import Notices, Wanted, subject
 from .store import Notice
 from .view import SOMEONE
 from .words import machine
@@ -30,6 +30,64 @@ def told(notice: Notice) -> dict[str, Any]:
     return {name: getattr(notice, name) for name in names}
 
 
+class BoxStreams:
+    """The boxes that listen, by user and server: each is told of its lease and of its user's notices."""
+
+    def __init__(self, live: Live, notices: Notices) -> None:
+        self._live, self._notices = live, notices
+        self._streams: dict[tuple[str, str], set[Send]] = {}
+        self._shown: dict[tuple[str, str], str] = {}
+        live.on_state(self._on_state)
+        notices.on_told.append(lambda notice: self._tell(notice, event("notice", told(notice))))
+        notices.on_closed.append(lambda notice: self._tell(notice, event("closed", {"id": notice.id})))
+
+    def add(self, user: str, server: str, send: Send) -> Callable[[], None]:
+        """Send a box all there is, and every change from now on; returns what ends it."""
+        key = (user, server)
+        self._streams.setdefault(key, set()).add(send)
+        lease = held(self._live, user, server)
+        if lease is not None:
+            self._shown[key] = _shown(lease, self._live.state)
+            send(self._shown[key])
+        # What was closed while it did not listen, it may still show.
+        for notice in self._notices.lately_closed(user):
+            if notice.server in (None, server):
+                send(event("closed", {"id": notice.id}))
+        for notice in self._notices.open(user, server):
+            send(event("notice", told(notice)))
+
+        def end() -> None:
+            streams = self._streams.get(key, set())
+            streams.discard(send)
+            if not streams:
+                self._streams.pop(key, None)
+                self._shown.pop(key, None)
+
+        return end
+
+    def _on_state(self, before: State, after: State) -> None:
+        for lease in after["leases"]:
+            key = (lease["user"], lease["server"])
+            # One that has ended is told nothing new, nor is any while the hub begins anew.
+            if lease["granted_at"] is None or key not in self._streams:
+                continue
+            text = _shown(lease, after)
+            if self._shown.get(key) != text:
+                self._shown[key] = text
+                for send in list(self._streams[key]):
+                    send(text)
+
+    def _tell(self, notice: Notice, text: str) -> None:
+        for (user, server), streams in list(self._streams.items()):
+            if user == notice.user and notice.server in (None, server):
+                for send in list(streams):
+                    send(text)
+
+
+def _shown(lease: State, state: State) -> str:
+    return event("lease", {name: lease[name] for name in _OF_LEASE} | {"currency": state["currency"]})
+
+
 class BoxEventsHandler(EventsHandler):
     """GET api/box/events?server=NAME: a stream for one of the caller's own machines."""
 
@@ -37,48 +95,11 @@ class BoxEventsHandler(EventsHandler):
         self._server = self.get_query_argument("server", "")
         if held(self.service.live, self.viewer.name, self._server) is None:
             raise Refusal(404, "No machine of yours of that name runs now.")
-        self._lease: dict[str, Any] = {}
         await super().get()
 
     def begin(self) -> Callable[[], None]:
         """Send all there is, and every change from now on; returns what ends it."""
-        notices, live = self.service.rounds.notices, self.service.live
-        end = live.on_state(lambda before, after: self._tell_lease(after))
-        notices.on_told.append(self._tell)
-        notices.on_closed.append(self._tell_closed)
-        self._tell_lease(live.state)
-        # What was closed while it did not listen, it may still show.
-        for notice in notices.lately_closed(self.viewer.name):
-            self._tell_closed(notice)
-        for notice in notices.open(self.viewer.name, self._server):
-            self._tell(notice)
-
-        def stop() -> None:
-            end()
-            notices.on_told.remove(self._tell)
-            notices.on_closed.remove(self._tell_closed)
-
-        return stop
-
-    def _tell_lease(self, state: State) -> None:
-        lease = held(self.service.live, self.viewer.name, self._server)
-        if lease is None:
-            return  # it ends, or the hub has just begun: the box is told nothing new
-        shown = {name: lease[name] for name in _OF_LEASE} | {"currency": state["currency"]}
-        if shown != self._lease:
-            self._lease = shown
-            self._send(event("lease", shown))
-
-    def _tell(self, notice: Notice) -> None:
-        if self._concerns(notice):
-            self._send(event("notice", told(notice)))
-
-    def _tell_closed(self, notice: Notice) -> None:
-        if self._concerns(notice):
-            self._send(event("closed", {"id": notice.id}))
-
-    def _concerns(self, notice: Notice) -> bool:
-        return notice.user == self.viewer.name and notice.server in (None, self._server)
+        return self.service.rounds.boxes.add(self.viewer.name, self._server, self._send)
 
 
 class NoticesHandler(APIHandler):
@@ -117,8 +138,7 @@ class AskHandler(LeaseHandler):
             raise Refusal(409, "That one still waits: there is nothing to let go of.")
         now = time.time()
         self._check_patience(lease["id"], now)
-        asker = name if self.service.names else SOMEONE.capitalize()
-        sentence = f"{asker} asks whether you can let go of {machine(lease)}{f': {words}' if words else '.'}"
+        sentence = asking(name if self.service.names else SOMEONE, lease, words)
         about = subject("ask", lease["id"], name, f"{now:.3f}")
         told = await self.service.rounds.notices.tell(
             Wanted(lease["user"], lease["server"], "ask", about, sentence), now
@@ -132,6 +152,12 @@ class AskHandler(LeaseHandler):
         if asked is not None and 0 <= now - asked < ASK_SECONDS:
             minutes = max(1, round((ASK_SECONDS - (now - asked)) / 60))
             raise Refusal(429, f"You have asked already; ask again in {minutes} min.")
+
+
+def asking(asker: str, lease: State, words: str) -> str:
+    """What the holder is told."""
+    who = asker.capitalize() if asker == SOMEONE else asker
+    return f"{who} asks whether you can let go of {machine(lease)}{f': {words}' if words else '.'}"
 
 
 ROUTES: list[tuple[str, type[APIHandler]]] = [

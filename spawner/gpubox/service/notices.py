@@ -233,14 +233,18 @@ class Notices:
 
     async def tell_budgets(self, read: Callable[[str, Sequence[str], float], Sequence[Spent]]) -> None:
         """Tell users of their budgets, again and again; ``read`` blocks (`gpubox.budget.Budgets.of`)."""
+        took = 0.0
         while True:
-            await asyncio.sleep(self.budget_seconds)
+            # A large ledger is asked less often.
+            await asyncio.sleep(max(self.budget_seconds, 9 * took))
+            began = time.monotonic()
             groups = {lease["user"]: lease["groups"] for lease in self._live.state["leases"]}
             warned = {notice.user for notice in self._open.values() if notice.subject.startswith("budget ")}
             for user in groups.keys() | warned:
                 now = time.time()
                 spent = await asyncio.to_thread(read, user, groups.get(user, ()), now)
                 await self._tell_budgets(user, list(of_budgets(user, spent)), now, user in groups)
+            took = time.monotonic() - began
 
     async def _tell_budgets(self, user: str, told: Sequence[Wanted], now: float, is_whole: bool) -> None:
         """``is_whole``: the user's groups are known, and so are all of their budgets."""

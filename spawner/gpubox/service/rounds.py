@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from ..budget import Budgets
 from ..rules import Rule
 from .activities import Activities
+from .boxes import BoxStreams
 from .culler import Culler
 from .delivery import Delivery
 from .live import Live
@@ -42,6 +43,7 @@ class Rounds:
         self.store = Store(ledger)
         self.activities = Activities(self.store, live)
         self.notices = Notices(self.store, live)
+        self.boxes = BoxStreams(live, self.notices)
         self.delivery = Delivery(self.notices, options)
         self.sampling = Sampling(
             live,
@@ -80,6 +82,7 @@ class Rounds:
             "notices of budgets": lambda: self.notices.tell_budgets(self._budgets.of),
             "sending notices": self.delivery.run,
             "stopping idle machines": self.culler.run,
+            "summing up the ledger": self.metrics.run,
         }
 
     async def _close(self) -> None:
