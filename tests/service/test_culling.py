@@ -102,40 +102,50 @@ def test_an_idle_machine_is_told_first_and_then_stopped(hub, start):
 
 @pytest.mark.parametrize("kind", ["kernel", "terminal", "desktop", "gpu"])
 def test_a_machine_that_shows_life_stays_and_one_that_does_not_is_stopped(hub, start, kind):
-    busy, idle = start("alice", "cpu"), start("bob", "cpu")
+    busy = start("alice", "cpu")
     busy.keep_reporting(kind)
-    idle.keep_reporting()
+    start("bob", "cpu").keep_reporting()
     until_stopped(hub, "bob")
     assert hub.is_ready("alice")
     assert not busy.notices("idle")
 
 
-def test_gpu_work_that_no_box_reports_is_life(hub, driver, start):
-    busy, idle = start("alice", "h100"), start("bob", "h100")
-    gpu_of(hub, driver, "alice").set(utilisation=90)
+@pytest.fixture
+def at_work(driver):
+    """Both GPUs work before anybody holds them: a start takes longer than an idle machine lives here."""
+    for gpu in driver.gpus:
+        gpu.set(utilisation=90)
+
+
+def test_gpu_work_that_no_box_reports_is_life(hub, driver, at_work, start):
+    busy = start("alice", "h100")
     busy.keep_reporting()
-    idle.keep_reporting()
+    start("bob", "h100").keep_reporting()
+    gpu_of(hub, driver, "bob").set(utilisation=0)
     until_stopped(hub, "bob")
     assert hub.is_ready("alice")
     assert not busy.notices("idle")
 
 
-def test_a_gpu_that_idles_under_a_busy_kernel_is_taken_back_and_one_that_works_is_not(hub, driver, start):
-    idle, busy = start("alice", "train"), start("bob", "train")
-    gpu_of(hub, driver, "bob").set(utilisation=90)
-    idle.keep_reporting("kernel")
+def test_a_gpu_that_idles_under_a_busy_kernel_is_taken_back_and_one_that_works_is_not(
+    hub, driver, at_work, start
+):
+    busy, idle = start("bob", "train"), start("alice", "train")
     busy.keep_reporting("kernel")
+    idle.keep_reporting("kernel")
+    gpu_of(hub, driver, "alice").set(utilisation=0)
     assert "The GPU of 1x H100 for training has done nothing" in idle_notice(hub, idle)["sentence"]
     until_stopped(hub, "alice")
     assert hub.is_ready("bob")
     assert not busy.notices("idle")
 
 
-def test_a_gpu_that_cannot_be_read_is_not_taken_for_an_idle_one(hub, driver, start):
+def test_a_gpu_that_cannot_be_read_is_not_taken_for_an_idle_one(hub, driver, at_work, start):
     unread, idle = start("alice", "train"), start("bob", "train")
-    gpu_of(hub, driver, "alice").fail("nvmlDeviceGetUtilizationRates")
     unread.keep_reporting("kernel")
     idle.keep_reporting("kernel")
+    gpu_of(hub, driver, "alice").fail("nvmlDeviceGetUtilizationRates")
+    gpu_of(hub, driver, "bob").set(utilisation=0)
     until_stopped(hub, "bob")
     assert hub.is_ready("alice")
 
