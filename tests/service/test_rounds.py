@@ -9,7 +9,7 @@ from gpubox.budget import Spent, Term
 from gpubox.db import open_database
 from gpubox.rules import parse_rules
 from gpubox.service import rounds
-from gpubox.service.boxes import BoxStreams, asking
+from gpubox.service.boxes import BoxStreams, asked_by, asking
 from gpubox.service.live import EMPTY, Live
 from gpubox.service.notices import Notices, Wanted
 from gpubox.service.store import Store
@@ -105,6 +105,15 @@ async def test_a_box_hears_what_is_about_it_or_all_of_its_users_machines(notices
 def test_who_asks_is_named_only_where_names_are():
     assert asking("dan", lease("ada"), "") == "dan asks whether you can let go of CPU."
     assert asking("someone", lease("ada"), "Now.") == "Someone asks whether you can let go of CPU: Now."
+
+
+async def test_who_has_just_asked_is_known_by_their_own_name_alone(notices):
+    for number, name in enumerate(("dan", "x" * 255)):
+        await notices.tell(Wanted("ada", "", "ask", f"{asked_by(7, name)} {number + 1}.0", "Please."), 1.0)
+    assert notices.last_told(asked_by(7, "dan")) == 1.0
+    assert notices.last_told(asked_by(7, "x" * 255)) == 2.0
+    others = ((7, "da"), (7, "dan x"), (8, "dan"), (7, "x" * 254))
+    assert [notices.last_told(asked_by(*other)) for other in others] == [None] * 4
 
 
 # --- budgets ---------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 from .activities import held
 from .api import EventsHandler, LeaseHandler
@@ -18,6 +19,7 @@ from .words import machine
 
 ASK_SECONDS = 600.0
 _LONGEST_WORDS = 300
+_LONGEST_BEGINNING = 230  # of a subject's 255 characters
 _OF_LEASE = (
     *("id", "server", "machine", "title", "granted_at", "ends_at", "ends_because", "latest_end"),
     "price_per_hour",
@@ -139,7 +141,7 @@ class AskHandler(LeaseHandler):
         now = time.time()
         self._check_patience(lease["id"], now)
         sentence = asking(name if self.service.names else SOMEONE, lease, words)
-        about = subject("ask", lease["id"], name, f"{now:.3f}")
+        about = f"{asked_by(lease['id'], name)} {now:.3f}"
         told = await self.service.rounds.notices.tell(
             Wanted(lease["user"], lease["server"], "ask", about, sentence), now
         )
@@ -148,10 +150,15 @@ class AskHandler(LeaseHandler):
         self.answer({})
 
     def _check_patience(self, lease: int, now: float) -> None:
-        asked = self.service.rounds.notices.last_told(subject("ask", lease, self.viewer.name))
+        asked = self.service.rounds.notices.last_told(asked_by(lease, self.viewer.name))
         if asked is not None and 0 <= now - asked < ASK_SECONDS:
             minutes = max(1, round((ASK_SECONDS - (now - asked)) / 60))
             raise Refusal(429, f"You have asked already; ask again in {minutes} min.")
+
+
+def asked_by(lease: int, asker: str) -> str:
+    """How the subjects begin of all that somebody asks about a lease; a time follows."""
+    return subject("ask", lease, quote(asker, safe=""))[:_LONGEST_BEGINNING]
 
 
 def asking(asker: str, lease: State, words: str) -> str:
