@@ -61,6 +61,8 @@ def start(hub, driver):
         box.stop()
     for lease in hub.open_leases():
         hub.stop(lease["user"], lease["server"])
+    # A server that is being stopped is none any more to the hub's API, and cannot be started yet.
+    hub.until(lambda: not hub.open_leases(), "all leases are closed")
     for gpu in driver.gpus:
         gpu.recover()
         gpu.set(utilisation=0)
@@ -73,7 +75,10 @@ def idle_notice(hub, box):
 
 
 def until_stopped(hub, user):
-    hub.until(lambda: not hub.server(user), f"{user}'s machine is stopped", 40)
+    def is_stopped():
+        return not hub.server(user) and user not in hub.gpus_held()
+
+    hub.until(is_stopped, f"{user}'s machine is stopped", 40)
 
 
 def gpu_of(hub, driver, user):
