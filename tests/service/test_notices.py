@@ -22,6 +22,7 @@ def start(hub):
         box.stop()
     for lease in hub.open_leases():
         hub.stop(lease["user"], lease["server"])
+    hub.until(lambda: not hub.open_leases(), "all leases are closed")
 
 
 def lease_of(hub, user):
