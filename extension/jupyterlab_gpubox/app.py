@@ -16,7 +16,9 @@ from traitlets.config import LoggingConfigurable
 
 from . import activity
 from .box import find_box
+from .hub_link import find_link
 from .jupyter_processes import known_processes
+from .life import life_of
 from .metrics import GPUCollector
 from .monitor import Monitor
 from .routes import handlers
@@ -132,4 +134,7 @@ def load(serverapp: Any) -> Monitor:
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)
+    monitor.link = find_link(monitor.box, tell=monitor.tell, life=lambda: life_of(serverapp))
+    if monitor.link is not None:
+        serverapp.io_loop.add_callback(monitor.link.start)
     return monitor

@@ -19,6 +19,7 @@ class Box:
     """A machine of a gpubox hub. Times are Unix seconds; ``ends`` is None without a time limit.
 
     ``gpus`` are the ids of its GPUs; ``is_shared`` says that other users have slots of them.
+    ``ends`` is as it was at the start: the hub's service may know better (`hub_link`).
     """
 
     machine: str
@@ -30,6 +31,9 @@ class Box:
     ends: float | None = None
     is_shared: bool = False
     gpus: tuple[str, ...] = ()
+    # Which of its user's servers it is, and where it reaches the hub's service.
+    server: str = ""
+    service: str = ""
     hub_url: str = ""
 
     def cost(self, now: float) -> float:

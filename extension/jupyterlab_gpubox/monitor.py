@@ -17,6 +17,7 @@ from typing import Any
 
 from . import activity, wire
 from .box import Box
+from .hub_link import HubLink
 from .owners import Owners
 from .procfs import Procfs
 from .records import LINKS, Owner, ProcessList, Snapshot
@@ -60,6 +61,8 @@ class Monitor:
         self._look_again = 0.0  # time.monotonic()
         self._looking: asyncio.Task[None] | None = None
         self._unsubscribe: Callable[[], None] | None = None
+        # The line to the hub's service, where this is one of its boxes.
+        self.link: HubLink | None = None
 
     # --- there and away --------------------------------------------------------------------------
 
@@ -82,6 +85,8 @@ class Monitor:
         if self._looking is not None:
             self._looking.cancel()
         self._listeners.clear()
+        if self.link is not None:
+            await self.link.stop()
         await asyncio.to_thread(self.sampler.stop)
 
     # --- questions -------------------------------------------------------------------------------
@@ -127,7 +132,7 @@ class Monitor:
 
     def box_now(self) -> dict[str, Any]:
         """All that GET /box says."""
-        return wire.box(self.box, time.time())
+        return wire.box(self.box, time.time(), None if self.link is None else self.link.lease)
 
     def _ours(self, snapshot: Snapshot) -> Snapshot:
         return snapshot if self.box is None else wire.only(snapshot, self.box.gpus)
@@ -149,7 +154,13 @@ class Monitor:
         frames = [_frame("gpus", self._gpus(self.snapshot()))]
         if self._processes.time:
             frames.append(_frame("processes", wire.processes(self._processes)))
+        if self.link is not None:
+            frames += [_frame(kind, told) for kind, told in self.link.frames()]
         return frames
+
+    def tell(self, kind: str, told: dict[str, Any]) -> None:
+        """Send every page a frame of that kind."""
+        self._tell(_frame(kind, told))
 
     def _from_sampler(self, snapshot: Snapshot, change: Change) -> None:
         """In the sampler's thread: hand over to the loop, which may have been closed meanwhile."""

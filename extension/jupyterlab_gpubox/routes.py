@@ -20,6 +20,7 @@ from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from .history import NoSuchRange
+from .hub_link import HubLink
 from .monitor import Monitor
 from .sampler import Watch
 
@@ -75,6 +76,60 @@ class BoxHandler(_Handler):
     @authorized
     async def get(self) -> None:
         self.answer(self.monitor.box_now())
+
+
+class _LinkHandler(_Handler):
+    """A wish that is passed on to the hub's service, with the box's own token; its answer comes back."""
+
+    @property
+    def link(self) -> HubLink:
+        if self.monitor.link is None:
+            raise HTTPError(404, "This server is no machine of a hub that has notices.")
+        return self.monitor.link
+
+    def wish(self) -> dict[str, Any]:
+        """The body. Raises HTTPError (400) where it is no JSON object."""
+        try:
+            told = json.loads(self.request.body or b"{}")
+        except ValueError as error:
+            raise HTTPError(400, "Expected a JSON object.") from error
+        if not isinstance(told, dict):
+            raise HTTPError(400, "Expected a JSON object.")
+        return told
+
+    def pass_on(self, answered: tuple[int, dict[str, Any]]) -> None:
+        """Answer as the service did."""
+        status, told = answered
+        # Our own page would take a 401 or 403 for its own log-in's.
+        self.set_status(409 if status in (401, 403) else status)
+        self.answer(told)
+
+
+class ExtendHandler(_LinkHandler):
+    """POST /gpubox/api/machine/extend"""
+
+    @authorized
+    async def post(self) -> None:
+        seconds = self.wish().get("seconds")
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+            raise HTTPError(400, "seconds: by how much the machine is to run longer.")
+        self.pass_on(await self.link.extend(seconds))
+
+
+class KeepHandler(_LinkHandler):
+    """POST /gpubox/api/machine/keep"""
+
+    @authorized
+    async def post(self) -> None:
+        self.pass_on(await self.link.keep())
+
+
+class CloseNoticeHandler(_LinkHandler):
+    """POST /gpubox/api/notices/{id}/close"""
+
+    @authorized
+    async def post(self, notice: str) -> None:
+        self.pass_on(await self.link.close(int(notice)))
 
 
 class OpenAPIHandler(_Handler):
@@ -150,14 +205,17 @@ ROUTES = {
     "history": HistoryHandler,
     "processes": ProcessesHandler,
     "box": BoxHandler,
-    "openapi.json": OpenAPIHandler,
+    r"openapi\.json": OpenAPIHandler,
     "stream": StreamHandler,
+    "machine/extend": ExtendHandler,
+    "machine/keep": KeepHandler,
+    r"notices/(\d{1,15})/close": CloseNoticeHandler,
 }
 
 
 def handlers(base_url: str, monitor: Monitor) -> list[tuple[str, type, dict[str, Any]]]:
     """All routes, for `web_app.add_handlers`."""
     return [
-        (url_path_join(base_url, "gpubox/api", path.replace(".", r"\.")), handler, {"monitor": monitor})
+        (url_path_join(base_url, "gpubox/api", path), handler, {"monitor": monitor})
         for path, handler in ROUTES.items()
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -86,13 +86,17 @@ def processes(listed: ProcessList) -> dict[str, Any]:
     }
 
 
-def box(found: Box | None, now: float) -> dict[str, Any]:
-    """All that GET /box says."""
+def box(found: Box | None, now: float, lease: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """All that GET /box says; ``lease`` is what the hub's service tells of it, if it does."""
     if found is None:
         return {"box": None}
     told = asdict(found)
-    del told["gpus"], told["is_shared"]
-    return {"box": told | {"cost": round(found.cost(now), 4)}}
+    for name in ("gpus", "is_shared", "server", "service"):
+        del told[name]
+    told |= {"cost": round(found.cost(now), 4), "has_service": bool(found.service)}
+    if lease is not None:
+        told["ends"] = lease.get("ends_at")
+    return {"box": told}
 
 
 def only(snapshot: Snapshot, ids: Collection[str]) -> Snapshot:

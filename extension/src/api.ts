@@ -36,6 +36,20 @@ export class Api {
     return (await this._get<{ box: Box | null }>('box')).box;
   }
 
+  /** Ask the hub for more time. */
+  extend(seconds: number): Promise<{ ends_at: number | null }> {
+    return this._ask('machine/extend', { method: 'POST', body: JSON.stringify({ seconds }) });
+  }
+
+  /** Say that the machine is needed though it idles. */
+  keep(): Promise<unknown> {
+    return this._ask('machine/keep', { method: 'POST', body: '{}' });
+  }
+
+  closeNotice(id: number): Promise<unknown> {
+    return this._ask(`notices/${id}/close`, { method: 'POST', body: '{}' });
+  }
+
   stream(): WebSocket {
     const { wsUrl, appendToken, token, WebSocket: Socket } = this._settings;
     const url = URLExt.join(wsUrl, 'gpubox/api/stream');
@@ -44,9 +58,13 @@ export class Api {
     return new Socket(url + query);
   }
 
-  private async _get<T>(what: string): Promise<T> {
+  private _get<T>(what: string): Promise<T> {
+    return this._ask<T>(what, { cache: 'no-store' });
+  }
+
+  private async _ask<T>(what: string, details: RequestInit): Promise<T> {
     const url = URLExt.join(this._settings.baseUrl, 'gpubox/api/') + what;
-    const answer = await ServerConnection.makeRequest(url, { cache: 'no-store' }, this._settings);
+    const answer = await ServerConnection.makeRequest(url, details, this._settings);
     if (!answer.ok) {
       throw new Refused(answer.status, await sentence(answer));
     }

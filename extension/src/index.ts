@@ -83,6 +83,9 @@ async function start(app: JupyterFrontEnd, context: Context, registry: ISettingR
   }
   await app.restored;
   await Promise.all([context.store.look(), context.store.lookAtBox()]);
+  if (context.store.box?.has_service) {
+    new (await import('./hubnotices')).HubNotices(context);
+  }
 }
 
 function addPanel(app: JupyterFrontEnd, context: Context, restorer: ILayoutRestorer | null): () => void {

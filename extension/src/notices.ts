@@ -59,7 +59,8 @@ export class Notices {
   private _schedule(): void {
     window.clearTimeout(this._alarm);
     const { store, settings } = this._context;
-    const ends = store.box?.ends;
+    // Where the hub tells notices, it tells of the end, too, and of how to put it off.
+    const ends = store.box?.has_service ? null : store.box?.ends;
     if (!ends || !settings.notifyTime) {
       return;
     }

@@ -77,7 +77,25 @@ export interface Processes {
 export type Frame =
   | ({ type: 'gpus' } & Gpus)
   | ({ type: 'tick' } & Tick)
-  | ({ type: 'processes' } & Processes);
+  | ({ type: 'processes' } & Processes)
+  | ({ type: 'lease' } & Lease)
+  | ({ type: 'notice' } & Notice)
+  | { type: 'closed'; id: number };
+
+/** What the hub says of this machine: until when it runs, and how far that may be put off (null: no bound). */
+export interface Lease {
+  id: number;
+  ends_at: number | null;
+  latest_end: number | null;
+}
+
+/** What the hub tells its user; `due_at` is when what it warns of happens. */
+export interface Notice {
+  id: number;
+  kind: string;
+  sentence: string;
+  due_at: number | null;
+}
 
 /** Values by GPU and column, a value a time. */
 export type Series = Record<string, Record<string, (number | null)[] | undefined> | undefined>;
@@ -99,4 +117,6 @@ export interface Box {
   cost: number;
   ends: number | null;
   hub_url: string;
+  /** Whether its hub tells notices, and can be asked for more time. */
+  has_service?: boolean;
 }

@@ -5,7 +5,7 @@ import { Signal } from '@lumino/signaling';
 
 import { Refused, type Api } from './api';
 import { History } from './history';
-import type { Box, Driver, Frame, Gpu, Gpus, Processes, Tick } from './records';
+import type { Box, Driver, Frame, Gpu, Gpus, Lease, Notice, Processes, Tick } from './records';
 import { Stream, type Listener } from './stream';
 
 /** `idle`: nobody looks. `down`: somebody looks, and there is no connection; `message` may say why. */
@@ -24,6 +24,9 @@ export class Store implements Listener {
   gpus: Gpu[] = [];
   processes: Processes = { processes: [], others: [], message: '' };
   box: Box | null = null;
+  lease: Lease | null = null;
+  /** What the hub has told and nobody has closed, by number. */
+  readonly notices = new Map<number, Notice>();
   history = new History();
   /** The server's clock at the last frame, Unix seconds; 0 before the first. */
   time = 0;
@@ -37,6 +40,7 @@ export class Store implements Listener {
   readonly processesChanged = new Signal<this, void>(this);
   readonly connectionChanged = new Signal<this, void>(this);
   readonly boxChanged = new Signal<this, void>(this);
+  readonly noticesChanged = new Signal<this, void>(this);
 
   /** Whether GPUs are there, or may be once the driver wakes up. */
   get hasGpus(): boolean {
@@ -94,6 +98,13 @@ export class Store implements Listener {
     } else if (frame.type === 'processes') {
       this.processes = frame;
       this.processesChanged.emit();
+    } else if (frame.type === 'lease') {
+      this._takeLease(frame);
+    } else if (frame.type === 'notice') {
+      this.notices.set(frame.id, frame);
+      this.noticesChanged.emit();
+    } else if (this.notices.delete(frame.id)) {
+      this.noticesChanged.emit();
     }
   }
 
@@ -147,6 +158,14 @@ export class Store implements Listener {
     this._columns = told.columns;
     this.history.interval = told.intervals.core_seconds;
     this.gpusChanged.emit();
+  }
+
+  private _takeLease(lease: Lease): void {
+    this.lease = lease;
+    if (this.box) {
+      this.box.ends = lease.ends_at;
+    }
+    this.boxChanged.emit();
   }
 
   private _takeTick(tick: Tick): void {

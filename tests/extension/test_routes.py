@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -89,7 +90,9 @@ def test_a_range_that_there_is_not_gets_a_sentence(server, document):
 def test_every_route_is_in_the_document_and_the_other_way_round(document):
     from jupyterlab_gpubox.routes import ROUTES
 
-    assert {path.removeprefix("/") for path in document["paths"]} == set(ROUTES)
+    examples = {re.sub(r"\{\w+\}", "7", path.removeprefix("/")) for path in document["paths"]}
+    assert len(examples) == len(ROUTES)
+    assert all(any(re.fullmatch(route, path) for path in examples) for route in ROUTES)
 
 
 @pytest.mark.parametrize("path", ["gpus", "history", "processes", "box", "openapi.json"])

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 import requests
+from playwright.sync_api import Page
 
 from fixtures.hub import Hub
+from service.labs import NOW, Lab, day_of
+from service.stage import Stage
 from simgpu import SimulatedDriver
 
 MACHINES = [
@@ -74,3 +78,29 @@ def people(hub: Hub) -> dict[str, Person]:
     """Everybody, by name: alice and bob are students, carol is their group admin."""
     hub.until(lambda: requests.get(f"{hub.url}/services/gpubox/health", timeout=5).ok, "the service serves")
     return {name: Person(hub, name) for name in PEOPLE}
+
+
+@pytest.fixture(scope="module")
+def stage() -> Iterator[Stage]:
+    """The pages over labs made up."""
+    stage = Stage().open()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def look(stage: Stage, new_page: Callable[..., Page]) -> Iterator[Callable[..., Page]]:
+    """Opens a page of the stage as somebody: ``look("admin", lab)``."""
+
+    def look(name: str, lab: Lab | None = None, path: str = "", **options: Any) -> Page:
+        if lab is not None:
+            stage.show(lab.state, lab.figures)
+            stage.answers["history"] = lambda handler: day_of(lab, handler.viewer.name)
+        page = new_page(**options)
+        page.clock.set_fixed_time(datetime.fromtimestamp(NOW, UTC))
+        page.context.add_cookies([{"name": "as", "value": name, "url": stage.url}])
+        page.goto(stage.url + path)
+        return page
+
+    yield look
+    stage.reset()

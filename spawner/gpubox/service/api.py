@@ -8,11 +8,11 @@ from typing import Any
 
 from tornado.iostream import StreamClosedError
 
-from . import view as views
 from .handlers import APIHandler, Refusal, text
 
 _LONGEST_REASON = 300
-_KEEP_ALIVE_SECONDS = 20.0
+# As JupyterHub does: a page holds a stream that is silent for twice as long for lost.
+_KEEP_ALIVE_SECONDS = 8.0
 # A page that does not read what it is sent is let go; it comes back and gets all of it anew.
 _MOST_UNREAD_CHARACTERS = 4 * 2**20
 
@@ -24,21 +24,7 @@ class StateHandler(APIHandler):
         asked = self.get_query_arguments("line")
         if asked not in ([], ["all"]):
             raise Refusal(400, "line: expected all, or nothing.")
-        whole = bool(asked)
-        state, viewer = self.service.live.state, self.viewer
-        self.answer(
-            {
-                "viewer": {
-                    "name": viewer.name,
-                    "is_admin": viewer.is_admin,
-                    "groups_managed": sorted(viewer.audience.groups),
-                },
-                "hub_answers": self.service.live.hub_answers,
-                **views.view(state, viewer.audience, names=self.service.names, whole_line=whole),
-                "mine": views.mine(state, viewer),
-                "figures": self.service.live.figures,
-            }
-        )
+        self.answer(self.service.told(self.viewer, whole_line=bool(asked)))
 
 
 class EventsHandler(APIHandler):

@@ -18,9 +18,11 @@ from ..control.client import HubClient
 from ..db import connect
 from ..rules import parse_rules
 from . import api, bill, pages
+from . import view as views
 from .broadcast import Broadcast
 from .live import Live
 from .settings import GPUService
+from .viewer import Viewer
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +46,21 @@ class Service:
         self.ledger = connect(settings["database_url"])
         self.live = live
         self.broadcast = Broadcast(live, names=self.names)
+
+    def told(self, viewer: Viewer, *, whole_line: bool = False) -> dict[str, Any]:
+        """All that a viewer may know now: what api/state answers, and what the GPUs page begins with."""
+        state = self.live.state
+        return {
+            "viewer": {
+                "name": viewer.name,
+                "is_admin": viewer.is_admin,
+                "groups_managed": sorted(viewer.audience.groups),
+            },
+            "hub_answers": self.live.hub_answers,
+            **views.view(state, viewer.audience, names=self.names, whole_line=whole_line),
+            "mine": views.mine(state, viewer),
+            "figures": self.live.figures,
+        }
 
 
 class HealthHandler(RequestHandler):

@@ -89,11 +89,19 @@ class GPUsPage(PageHandler):
 
     template = "gpus.html"
 
+    async def get(self) -> None:
+        self.finish(self.html(self.template, state=self.service.told(self.viewer)))
+
 
 class UsagePage(PageHandler):
     """Usage and bill."""
 
     template = "usage.html"
+
+    async def get(self) -> None:
+        state = self.service.live.state
+        titles = {machine["name"]: machine["title"] for machine in state["machines"]}
+        self.finish(self.html(self.template, currency=state["currency"], titles=titles))
 
 
 class NothingPage(PageHandler):

@@ -1,0 +1,212 @@
+"""The line to the hub's service: notices and the lease's end come in, what shows life goes out.
+
+The box asks and is never asked: with its own token it keeps one stream of events open, and reports once a
+minute when a kernel, a terminal, the desktop or a GPU was last at work. A service that is gone is no error:
+it is asked again, and the box works on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
+
+log = logging.getLogger(__name__)
+
+REPORT_SECONDS = 60.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0
+# The service sends something at least this often, or the line is dead.
+_SILENCE_SECONDS = 65.0
+_ANSWER_SECONDS = 30.0
+
+Life = Mapping[str, float | None]
+"""When the server last showed each kind of life (``kernel_at``, ...), Unix seconds; None for never."""
+
+
+class HubLink:
+    """What this box has heard from the service, and a way to answer.
+
+    ``tell`` is called with each frame for the pages; ``life`` says what to report.
+    """
+
+    def __init__(
+        self,
+        service: str,
+        server: str,
+        token: str,
+        *,
+        tell: Callable[[str, dict[str, Any]], None],
+        life: Callable[[], Life],
+        report_seconds: float | None = None,
+    ) -> None:
+        self._url = service.rstrip("/") + "/api/"
+        self._server = server
+        self._headers = {"Authorization": f"token {token}"}
+        self._tell = tell
+        self._life = life
+        self._report_seconds = REPORT_SECONDS if report_seconds is None else report_seconds
+        self.lease: dict[str, Any] | None = None
+        self.notices: dict[int, dict[str, Any]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_told_silent = False
+        self._heard_at = 0.0
+        self._rest = b""
+
+    def start(self) -> None:
+        """Begin to listen and to report; called on the event loop."""
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._report())]
+
+    async def stop(self) -> None:
+        """End both."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+
+    def frames(self) -> list[tuple[str, dict[str, Any]]]:
+        """What a page that has just come is told."""
+        known = [("lease", self.lease)] if self.lease is not None else []
+        return [*known, *(("notice", notice) for notice in self.notices.values())]
+
+    # --- answers ---------------------------------------------------------------------------------
+
+    async def extend(self, seconds: float) -> tuple[int, dict[str, Any]]:
+        """Ask for more time: the service's status and answer."""
+        return await self._about_lease("extend", {"seconds": seconds})
+
+    async def keep(self) -> tuple[int, dict[str, Any]]:
+        """Say that the machine is needed though it idles: the service's status and answer."""
+        return await self._about_lease("keep", {})
+
+    async def close(self, notice: int) -> tuple[int, dict[str, Any]]:
+        """Close a notice, here and in every other page: the service's status and answer."""
+        status, answer = await self._ask("POST", f"notices/{notice}/close", {})
+        if status in (200, 404):
+            self._take("closed", {"id": notice})
+        return status, answer
+
+    async def _about_lease(self, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        if self.lease is None:
+            return 503, {"message": "The hub has not told yet which machine this is. Try again in a minute."}
+        return await self._ask("POST", f"leases/{self.lease['id']}/{what}", body)
+
+    async def _ask(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        request = HTTPRequest(
+            self._url + path,
+            method=method,
+            headers={**self._headers, "Content-Type": "application/json"},
+            body=json.dumps(body),
+            request_timeout=_ANSWER_SECONDS,
+        )
+        try:
+            answer = await AsyncHTTPClient().fetch(request, raise_error=False)
+            told = json.loads(answer.body or b"{}")
+        except (HTTPClientError, OSError, ValueError):
+            return 503, {"message": "The hub does not answer now. Try again in a minute."}
+        if not isinstance(told, dict) or answer.code == 599:
+            return 503, {"message": "The hub does not answer now. Try again in a minute."}
+        return answer.code, told
+
+    # --- the stream ------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        wait = _FIRST_WAIT_SECONDS
+        while True:
+            began = time.monotonic()
+            reason = await self._listen_once()
+            if time.monotonic() - began > _LONGEST_WAIT_SECONDS:
+                wait = _FIRST_WAIT_SECONDS  # it worked for a while
+            if not self._is_told_silent:
+                self._is_told_silent = True
+                log.info("The hub's service is not heard (%s); asking again until it is.", reason)
+            # Boxes that lost the same service do not come back all at once.
+            await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    async def _listen_once(self) -> str:
+        """Listen until the stream ends; returns why it did."""
+        self._rest = b""
+        self._heard_at = time.monotonic()
+        client = AsyncHTTPClient(force_instance=True, defaults={"request_timeout": 0})
+        request = HTTPRequest(
+            f"{self._url}box/events?server={quote(self._server, safe='')}",
+            headers=self._headers,
+            streaming_callback=self._hear,
+            request_timeout=0,
+            connect_timeout=_ANSWER_SECONDS,
+        )
+        fetching = asyncio.ensure_future(client.fetch(request, raise_error=False))
+        try:
+            while not fetching.done():
+                await asyncio.wait({fetching}, timeout=_SILENCE_SECONDS / 4)
+                if not fetching.done() and time.monotonic() - self._heard_at > _SILENCE_SECONDS:
+                    return "it fell silent"
+            answer = fetching.result()
+            return f"status {answer.code}"
+        except (HTTPClientError, OSError) as error:
+            return str(error)
+        finally:
+            fetching.cancel()
+            client.close()
+
+    def _hear(self, chunk: bytes) -> None:
+        self._heard_at = time.monotonic()
+        *events, self._rest = (self._rest + chunk).split(b"\n\n")
+        for event in events:
+            fields = dict(
+                line.split(": ", 1) for line in event.decode(errors="replace").splitlines() if ": " in line
+            )
+            try:
+                told = json.loads(fields.get("data", ""))
+            except ValueError:
+                continue  # a comment that keeps the line open, or an answer that is no stream
+            if isinstance(told, dict) and "event" in fields:
+                self._is_told_silent = False
+                self._take(fields["event"], told)
+
+    def _take(self, kind: str, told: dict[str, Any]) -> None:
+        if kind == "lease":
+            if told == self.lease:
+                return
+            self.lease = told
+        elif kind == "notice":
+            if self.notices.get(told["id"]) == told:
+                return
+            self.notices[told["id"]] = told
+        elif kind == "closed":
+            if self.notices.pop(told["id"], None) is None:
+                return
+        else:
+            return
+        self._tell(kind, told)
+
+    # --- reports ---------------------------------------------------------------------------------
+
+    async def _report(self) -> None:
+        while True:
+            body = {"server": self._server, **self._life()}
+            await self._ask("POST", "box/activity", body)
+            await asyncio.sleep(self._report_seconds)
+
+
+def find_link(
+    box: Any,
+    *,
+    tell: Callable[[str, dict[str, Any]], None],
+    life: Callable[[], Life],
+    environment: Mapping[str, str] = os.environ,
+) -> HubLink | None:
+    """The link of this box; None where its hub has no service, or no hub started it."""
+    token = environment.get("JUPYTERHUB_API_TOKEN", "")
+    if box is None or not box.service or not token:
+        return None
+    return HubLink(box.service, box.server, token, tell=tell, life=life)

@@ -1,0 +1,114 @@
+/** What the hub tells of this machine: it stays until it is closed, here or in another page, or is no longer true. */
+
+import { Notification } from '@jupyterlab/apputils';
+
+import type { Context } from './context';
+import type { Notice } from './records';
+import { duration } from './units';
+
+/** The words of a countdown are looked at this often; they change seldom, so that nobody is read to all day. */
+const LOOK_MS = 5000;
+const HOUR = 3600;
+
+export class HubNotices {
+  constructor(private readonly _context: Context) {
+    const { store } = _context;
+    store.noticesChanged.connect(this._show, this);
+    // They come with the stream: a machine that may be stopped has it open, whoever looks.
+    store.need();
+    Notification.manager.changed.connect(this._closedByHand, this);
+    window.setInterval(() => this._show(), LOOK_MS);
+  }
+
+  private _show(): void {
+    const { notices } = this._context.store;
+    for (const [id, shown] of this._shown) {
+      if (!notices.has(id)) {
+        this._shown.delete(id);
+        Notification.dismiss(shown.id);
+      }
+    }
+    for (const notice of notices.values()) {
+      const words = this._words(notice);
+      const shown = this._shown.get(notice.id);
+      if (!shown) {
+        this._shown.set(notice.id, { id: this._emit(notice, words), words });
+      } else if (shown.words !== words) {
+        shown.words = words;
+        Notification.update({ id: shown.id, message: words });
+      }
+    }
+  }
+
+  private _emit(notice: Notice, words: string): string {
+    return Notification.emit(words, notice.kind === 'free' ? 'info' : 'warning', {
+      autoClose: false,
+      actions: this._actions(notice)
+    });
+  }
+
+  /** The sentence, and how long until then: in minutes, and in seconds at the very end. */
+  private _words(notice: Notice): string {
+    const { trans } = this._context;
+    if (notice.due_at === null) {
+      return notice.sentence;
+    }
+    const left = notice.due_at - Date.now() / 1000;
+    if (left <= 0) {
+      return `${notice.sentence} ${trans.__('It stops now.')}`;
+    }
+    return `${notice.sentence} ${trans.__('%1 left.', countdown(left))}`;
+  }
+
+  private _actions(notice: Notice): Notification.IAction[] {
+    const { trans, store } = this._context;
+    const hub = store.box?.hub_url ?? '';
+    switch (notice.kind) {
+      case 'idle':
+        return [this._action(trans.__('Keep my machine'), () => store.api.keep())];
+      case 'end':
+        return [this._action(trans.__('One hour more'), () => store.api.extend(HOUR))];
+      case 'ask':
+        return [
+          { label: trans.__('Stop my machine…'), callback: () => void window.open(hub, '_blank', 'noopener') },
+          this._action(trans.__('Keep it'), () => store.api.closeNotice(notice.id))
+        ];
+      default:
+        return [this._action(trans.__('Close'), () => store.api.closeNotice(notice.id))];
+    }
+  }
+
+  /** A button whose refusal is shown as the hub says it. */
+  private _action(label: string, act: () => Promise<unknown>): Notification.IAction {
+    return {
+      label,
+      displayType: 'accent',
+      callback: event => {
+        // The notice goes when the hub says so, not with the click.
+        event.preventDefault();
+        act().catch((error: Error) => Notification.error(error.message, { autoClose: 10_000 }));
+      }
+    };
+  }
+
+  /** Who dismisses it has seen it: it goes from the other pages, too. */
+  private _closedByHand(_: unknown, change: Notification.IChange): void {
+    if (change.type !== 'removed') {
+      return;
+    }
+    for (const [id, shown] of this._shown) {
+      if (shown.id === change.notification.id) {
+        this._shown.delete(id);
+        this._context.store.notices.delete(id);
+        this._context.store.api.closeNotice(id).catch(() => undefined);
+      }
+    }
+  }
+
+  private readonly _shown = new Map<number, { id: string; words: string }>();
+}
+
+/** "12 min"; the last minute in steps of ten seconds. */
+export function countdown(seconds: number): string {
+  return duration(seconds < 90 ? 10 * Math.ceil(seconds / 10) : seconds);
+}

@@ -1,0 +1,192 @@
+"""A box and the hub's service: what a real Jupyter server hears, passes on and reports. The service is a
+stand-in that speaks as the real one does; tests/hub tries both together."""
+
+import json
+import time
+
+import pytest
+
+from extension.service_stand_in import TOKEN, StandInService
+from fixtures.jupyter import next_frame, until
+
+BOX = {"machine": "h100", "title": "1x H100", "started": 1.0, "ends": 5.0, "server": "big run"}
+LEASE = {"id": 7, "ends_at": 2e9, "latest_end": None}
+IDLE = {"id": 3, "kind": "idle", "sentence": "It idles.", "told_at": 1.0, "due_at": 2e9}
+REPORTS = """
+import jupyterlab_gpubox.hub_link
+jupyterlab_gpubox.hub_link.REPORT_SECONDS = 0.3
+"""
+
+
+@pytest.fixture(scope="module")
+def service():
+    service = StandInService().start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def server(start_jupyter, service):
+    box = {**BOX, "service": service.url}
+    return start_jupyter(config=REPORTS, GPUBOX_BOX=json.dumps(box), JUPYTERHUB_API_TOKEN=TOKEN)
+
+
+@pytest.fixture(autouse=True)
+def a_lease(service, server):
+    until(lambda: service.streams, "the box listens", server.log)
+    service.say("lease", **LEASE)
+    yield
+    for _, notice in [one for one in service.open if one[0] == "notice"]:
+        service.say("closed", id=notice["id"])
+    service.heard.clear()
+    service.answers.clear()
+
+
+def test_a_page_is_told_of_a_notice_and_of_its_end(service, server):
+    with_stream = server.stream()
+    service.say("notice", **IDLE)
+    assert next_frame(with_stream, "notice")["sentence"] == "It idles."
+    service.say("closed", id=3)
+    assert next_frame(with_stream, "closed")["id"] == 3
+    with_stream.close()
+
+
+def test_a_page_that_comes_later_is_told_what_is_open(service, server):
+    first = server.stream()
+    service.say("notice", **IDLE)
+    next_frame(first, "notice")
+    later = server.stream()
+    assert next_frame(later, "lease")["id"] == 7
+    assert next_frame(later, "notice")["id"] == 3
+    first.close()
+    later.close()
+
+
+def test_the_box_tells_the_end_that_the_hub_knows_now(service, server):
+    service.say("lease", **{**LEASE, "ends_at": 1.5e9})
+    until(lambda: server.get("gpubox/api/box")["box"]["ends"] == 1.5e9, "the end is the new one", server.log)
+    told = server.get("gpubox/api/box")["box"]
+    assert told["has_service"]
+    assert "service" not in told and "server" not in told
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "passed_on"),
+    [
+        ("machine/extend", {"seconds": 3600}, "leases/7/extend"),
+        ("machine/keep", {}, "leases/7/keep"),
+        ("notices/3/close", {}, "notices/3/close"),
+    ],
+)
+def test_a_wish_reaches_the_service_with_the_boxs_token(service, server, path, body, passed_on):
+    assert server.ask(f"gpubox/api/{path}", "POST", json=body).status_code == 200
+    assert service.of(passed_on) == [body]
+
+
+def test_the_services_refusal_is_passed_on_in_its_words(service, server):
+    service.answers["leases/7/extend"] = (409, {"message": "It may not run longer."})
+    answer = server.ask("gpubox/api/machine/extend", "POST", json={"seconds": 60})
+    assert (answer.status_code, answer.json()["message"]) == (409, "It may not run longer.")
+
+
+def test_a_refused_token_does_not_log_the_page_out(service, server):
+    service.answers["leases/7/keep"] = (403, {"message": "Not yours."})
+    assert server.ask("gpubox/api/machine/keep", "POST", json={}).status_code == 409
+
+
+@pytest.mark.parametrize("body", [{}, {"seconds": -1}, {"seconds": "1"}, {"seconds": True}, [1]])
+def test_a_wish_that_is_none_goes_nowhere(service, server, body):
+    assert server.ask("gpubox/api/machine/extend", "POST", json=body).status_code == 400
+    assert not service.of("leases/7/extend")
+
+
+@pytest.mark.parametrize("path", ["machine/keep", "machine/extend", "notices/3/close"])
+def test_nobody_else_has_wishes(service, server, path):
+    assert server.ask(f"gpubox/api/{path}", "POST", token="", json={"seconds": 1}).status_code == 403
+    assert server.ask(f"gpubox/api/{path}", "GET").status_code == 405
+
+
+def test_a_service_that_comes_back_is_heard_again(service, server):
+    service.stop()
+    until(lambda: not service.streams, "it is gone")
+    answer = server.ask("gpubox/api/machine/keep", "POST", json={})
+    assert answer.status_code == 503
+    assert "does not answer now" in answer.json()["message"]
+    service.start()
+    stream = server.stream()
+    service.say("notice", **IDLE)
+    assert next_frame(stream, "notice")["id"] == 3
+    assert service.of("box/events")[-1] == {"server": "big run"}
+    stream.close()
+
+
+# --- signs of life ----------------------------------------------------------------------------------
+
+
+def newest(service, kind):
+    """What was last reported of a kind of life."""
+    reports = service.of("box/activity")
+    return reports[-1][kind] if reports else None
+
+
+def reported(service, server, kind, since):
+    until(lambda: (newest(service, kind) or 0) >= since, f"{kind} is reported", server.log)
+
+
+def test_a_box_with_nothing_in_it_reports_no_life(service, server):
+    until(lambda: len(service.of("box/activity")) > 1, "it reports", server.log)
+    report = service.of("box/activity")[-1]
+    assert report["server"] == "big run"
+    assert report["desktop_at"] is None and report["gpu_at"] is None
+
+
+def run(server, kernel, code):
+    """Have a kernel run code, as a page that leaves at once."""
+    channel = server.stream(f"api/kernels/{kernel}/channels")
+    header = {"msg_id": "1", "msg_type": "execute_request", "username": "", "session": "s", "version": "5.3"}
+    content = {"code": code, "silent": False}
+    message = {"header": header, "parent_header": {}, "metadata": {}, "content": content, "channel": "shell"}
+    channel.send(json.dumps(message))
+    while json.loads(channel.recv()).get("msg_type") != "execute_input":
+        pass
+    channel.close()
+
+
+def test_a_busy_kernel_is_life_with_no_browser_and_an_idle_one_with_a_browser_is_none(service, server):
+    kernel = server.ask("api/kernels", "POST", json={"name": "python3"}).json()["id"]
+    run(server, kernel, "import time, pathlib\nwhile not pathlib.Path('stop').exists(): time.sleep(0.05)")
+    reported(service, server, "kernel_at", time.time())
+    (server.home / "stop").touch()
+    until(lambda: server.get(f"api/kernels/{kernel}")["execution_state"] == "idle", "it has ended")
+    watching = server.stream(f"api/kernels/{kernel}/channels")
+    seen = len(service.of("box/activity"))
+    ended = time.time()
+    until(lambda: len(service.of("box/activity")) > seen + 3, "three more reports", server.log)
+    assert newest(service, "kernel_at") <= ended
+    watching.close()
+    server.ask(f"api/kernels/{kernel}", "DELETE")
+
+
+def test_a_terminal_that_prints_is_life_and_one_at_its_prompt_is_none(service, server):
+    terminal = server.ask("api/terminals", "POST").json()["name"]
+    channel = server.stream(f"terminals/websocket/{terminal}")
+    channel.send(json.dumps(["stdin", "while [ ! -e quiet ]; do echo; sleep 0.1; done\r"]))
+    channel.close()
+    reported(service, server, "terminal_at", time.time() + 0.5)  # with nobody connected
+    (server.home / "quiet").touch()
+
+    def is_quiet():
+        seen = len(service.of("box/activity"))
+        before = newest(service, "terminal_at")
+        until(lambda: len(service.of("box/activity")) > seen + 3, "three more reports", server.log)
+        return newest(service, "terminal_at") == before
+
+    until(is_quiet, "nothing is reported of a prompt", server.log)
+    server.ask(f"api/terminals/{terminal}", "DELETE")
+
+
+def test_without_a_hub_there_is_no_link(start_jupyter):
+    alone = start_jupyter()
+    answer = alone.ask("gpubox/api/machine/keep", "POST", json={})
+    assert answer.status_code == 404
+    assert "no machine of a hub" in answer.json()["message"]
