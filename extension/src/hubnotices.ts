@@ -1,6 +1,6 @@
 /** What the hub tells of this machine: it stays until it is closed, here or in another page, or is no longer true. */
 
-import { Notification } from '@jupyterlab/apputils';
+import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 
 import type { Context } from './context';
 import type { Notice } from './records';
@@ -8,6 +8,8 @@ import { duration } from './units';
 
 /** The words of a countdown are looked at this often; they change seldom, so that nobody is read to all day. */
 const LOOK_MS = 5000;
+/** JupyterLab cuts what is longer. */
+const LONGEST_MESSAGE = 140;
 const HOUR = 3600;
 
 export class HubNotices {
@@ -47,20 +49,38 @@ export class HubNotices {
     });
   }
 
-  /** The sentence, and how long until then: in minutes, and in seconds at the very end. */
+  /** How long until then (in minutes, and in seconds at the very end), and as many sentences as fit. */
   private _words(notice: Notice): string {
     const { trans } = this._context;
-    if (notice.due_at === null) {
-      return notice.sentence;
+    let words = '';
+    if (notice.due_at !== null) {
+      const left = notice.due_at - Date.now() / 1000;
+      words = left > 0 ? trans.__('Stops in %1.', countdown(left)) : trans.__('Stops now.');
     }
-    const left = notice.due_at - Date.now() / 1000;
-    if (left <= 0) {
-      return `${notice.sentence} ${trans.__('It stops now.')}`;
+    for (const sentence of notice.sentence.split(/(?<=[.!?]) /)) {
+      if (words && words.length + sentence.length >= LONGEST_MESSAGE) {
+        break;
+      }
+      words = words ? `${words} ${sentence}` : sentence;
     }
-    return `${notice.sentence} ${trans.__('%1 left.', countdown(left))}`;
+    return words;
   }
 
   private _actions(notice: Notice): Notification.IAction[] {
+    const { trans } = this._context;
+    const answers = this._answers(notice);
+    if (notice.sentence.length < LONGEST_MESSAGE) {
+      return answers;
+    }
+    const body = notice.sentence;
+    const read = (event: MouseEvent): void => {
+      event.preventDefault();
+      void showDialog({ title: trans.__('The hub says'), body, buttons: [Dialog.okButton()] });
+    };
+    return [{ label: trans.__('Read it all'), callback: read }, ...answers];
+  }
+
+  private _answers(notice: Notice): Notification.IAction[] {
     const { trans, store } = this._context;
     const hub = store.box?.hub_url ?? '';
     switch (notice.kind) {

@@ -37,6 +37,7 @@ from .pool import GPUPool
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
 from .rules import parse_rules
 from .service.settings import SERVICE, GPUService
+from .timings import Timings
 
 if TYPE_CHECKING:
     from .spawner import GPUSpawner
@@ -223,6 +224,7 @@ class GPUHub(SingletonConfigurable):
         self._grants: dict[int, asyncio.Future[Lease]] = {}
         self._changed = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self.timings = Timings()
         self.desk = Desk(self)
         self.warn_of_inventory()
 

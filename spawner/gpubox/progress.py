@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from .outlook import Place
@@ -16,9 +17,12 @@ class StartStory:
 
     An event is JupyterHub's progress event (``progress`` in percent, ``message`` as plain text)
     with ``phase`` and, while waiting, ``place``, ``waiting`` and ``estimate_seconds`` beside it.
+    ``timed`` is told of each phase that has ended, and its seconds.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timed: Callable[[str, float], None] = lambda phase, seconds: None) -> None:
+        self._timed = timed
+        self._phase_since = time.monotonic()
         self._events: list[Event] = []
         self._news = asyncio.Event()
 
@@ -27,6 +31,10 @@ class StartStory:
         event: Event = {"phase": phase, "progress": progress, "message": message, **details}
         if self._events and self._events[-1] == event:
             return
+        if self._events and self._events[-1]["phase"] != phase:
+            self._timed(self._events[-1]["phase"], time.monotonic() - self._phase_since)
+        if not self._events or self._events[-1]["phase"] != phase:
+            self._phase_since = time.monotonic()
         # A new place in line replaces the old one: a page opened later need not read them all.
         if self._events and phase == "waiting" and self._events[-1]["phase"] == "waiting":
             self._events.pop()

@@ -129,9 +129,15 @@ def in_sentences(rules: Sequence[Rule], user: str, groups: Collection[str]) -> l
 
 
 _SENTENCES: tuple[tuple[Callable[[Rule], float | None], Callable[[Rule], str]], ...] = (
-    (lambda rule: rule.gpus, lambda rule: f"at most {counted(rule.gpus or 0, 'GPU')} at once, held or waited for"),
+    (
+        lambda rule: rule.gpus,
+        lambda rule: f"at most {counted(rule.gpus or 0, 'GPU')} at once, held or waited for",
+    ),
     (lambda rule: rule.servers, lambda rule: f"at most {counted(rule.servers or 0, 'machine')} at once"),
-    (lambda rule: rule.waiting, lambda rule: f"at most {counted(rule.waiting or 0, 'place')} in line at once"),
+    (
+        lambda rule: rule.waiting,
+        lambda rule: f"at most {counted(rule.waiting or 0, 'place')} in line at once",
+    ),
     (
         lambda rule: rule.session_seconds,
         lambda rule: f"a machine for {duration_words(rule.session_seconds or 0)} at most",

@@ -153,7 +153,7 @@ class GPUSpawner(StockSpawner):
     def story(self) -> StartStory:
         """What the waiting page is told."""
         if self._story is None:
-            self._story = StartStory()
+            self._story = StartStory(self.gpuhub.timings.add)
         return self._story
 
     # --- the form --------------------------------------------------------------------------------
@@ -282,7 +282,7 @@ class GPUSpawner(StockSpawner):
         Raises SpawnException at once where the start cannot ever succeed.
         """
         await maybe_future(super().run_pre_spawn_hook())
-        self._story = StartStory()
+        self._story = StartStory(self.gpuhub.timings.add)
         self._machine = machine = self.choose_machine()
         session_seconds = self.choose_session(machine)
         await self.check_can_run(machine)

@@ -66,7 +66,7 @@ def test_an_idle_machine_counts_down_and_one_click_keeps_it(open_lab, service):
     page = open_lab()
     warn(service, "idle", "No GPU work for an hour: this machine will be stopped.", 600)
     notice = toast(page, "No GPU work for an hour")
-    expect(notice).to_contain_text("9\u00a0min left.")
+    expect(notice).to_contain_text("Stops in 9\u00a0min.")
     notice.get_by_role("button", name="Keep my machine").click()
     until(lambda: service.of("leases/7/keep") == [{}], "the service is asked to keep it")
     expect(notice).to_be_visible()
@@ -97,6 +97,18 @@ def test_a_refusal_is_shown_in_the_hubs_words(open_lab, service):
     toast(page, "will be stopped").get_by_role("button", name="One hour more").click()
     expect(toast(page, "It may not run longer.")).to_be_visible()
     assert service.of("leases/7/extend") == [{"seconds": 3600}]
+
+
+def test_more_than_fits_is_cut_at_a_sentence_and_can_be_read_whole(open_lab, service):
+    page = open_lab()
+    story = "a long story " * 20 + "and its end."
+    warn(service, "ask", f"Bob asks whether you still need it. He says: {story}")
+    notice = toast(page, "Bob asks whether you still need it.")
+    expect(notice).not_to_contain_text("a long story")
+    notice.get_by_role("button", name="Read it all").click()
+    expect(page.get_by_role("dialog")).to_contain_text("and its end.")
+    page.get_by_role("button", name="Ok").click()
+    expect(notice).to_be_visible()
 
 
 def test_who_is_asked_to_let_go_may_keep_it(open_lab, service):

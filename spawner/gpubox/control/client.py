@@ -58,6 +58,10 @@ class HubClient:
         """What the service is configured with. Raises `NoHub`."""
         return await self._ask("GET", "/settings")
 
+    async def timings(self) -> dict[str, Any]:
+        """How long the phases of starts took (`gpubox.timings`). Raises `NoHub`."""
+        return await self._ask("GET", "/timings")
+
     async def do(self, what: str, **fields: Any) -> dict[str, Any]:
         """Have the hub ``drain``, ``undrain``, ``move``, ``extend`` or ``end`` something; returns when done.
 

@@ -42,6 +42,10 @@ class Desk:
         """What the service is configured with."""
         return self._hub.service_settings()
 
+    async def timings(self) -> dict[str, Any]:
+        """How long the phases of starts took, since this hub's process began."""
+        return self._hub.timings.as_dict()
+
     async def drain(self, gpu: str, reason: str) -> None:
         """Hand the GPU out no more. Raises KeyError with a sentence for an unknown one."""
         await self._with_gpu(self._hub.pool.drain, gpu, reason)

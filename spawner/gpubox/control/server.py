@@ -53,6 +53,13 @@ class SettingsHandler(_Handler):
         self.answer(await self.desk.settings())
 
 
+class TimingsHandler(_Handler):
+    """GET /timings"""
+
+    async def get(self) -> None:
+        self.answer(await self.desk.timings())
+
+
 class DoHandler(_Handler):
     """POST /drain, /undrain, /move, /extend, /end: each a method of the desk that takes the body's fields."""
 
@@ -99,6 +106,7 @@ def serve(desk: Desk) -> HTTPServer:
     routes = [
         (r"/state", StateHandler, {"desk": desk}),
         (r"/settings", SettingsHandler, {"desk": desk}),
+        (r"/timings", TimingsHandler, {"desk": desk}),
         (rf"/({'|'.join(FIELDS)})", DoHandler, {"desk": desk}),
     ]
     server = HTTPServer(Application(routes, log_function=lambda handler: None))

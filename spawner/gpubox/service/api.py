@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -20,6 +21,8 @@ _MOST_UNREAD_CHARACTERS = 4 * 2**20
 class StateHandler(APIHandler):
     """GET api/state[?line=all]"""
 
+    arguments = ("line",)
+
     async def get(self) -> None:
         asked = self.get_query_arguments("line")
         if asked not in ([], ["all"]):
@@ -36,7 +39,7 @@ class EventsHandler(APIHandler):
         self._gone = asyncio.Event()
         self._written: asyncio.Future[None] | None = None
         self._unread = 0
-        end = self.service.broadcast.add(self.viewer, self._send)
+        end = self.begin()
         try:
             while not self._gone.is_set():
                 try:
@@ -45,6 +48,10 @@ class EventsHandler(APIHandler):
                     self._send(": still here\n\n")
         finally:
             end()
+
+    def begin(self) -> Callable[[], None]:
+        """Send all there is, and every change from now on; returns what ends that."""
+        return self.service.broadcast.add(self.viewer, self._send)
 
     def _send(self, told: str) -> None:
         if self._gone.is_set():

@@ -6,7 +6,9 @@ import asyncio
 import hashlib
 import logging
 import os
+import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlparse
 
@@ -17,10 +19,11 @@ from tornado.web import Application, RequestHandler, url
 from ..control.client import HubClient
 from ..db import connect
 from ..rules import parse_rules
-from . import api, bill, pages
+from . import activities, api, bill, boxes, metrics, pages
 from . import view as views
 from .broadcast import Broadcast
 from .live import Live
+from .rounds import Rounds
 from .settings import GPUService
 from .viewer import Viewer
 
@@ -28,11 +31,13 @@ log = logging.getLogger(__name__)
 
 
 # What openapi.json describes.
-API_ROUTES = [*api.ROUTES, *bill.ROUTES]
+API_ROUTES = [*api.ROUTES, *bill.ROUTES, *activities.ROUTES, *boxes.ROUTES, *metrics.ROUTES]
 
 
 class Service:
-    """What every route of one service process shares."""
+    """What every route of one service process shares. ``rounds`` is what runs beside them: see `serve`."""
+
+    rounds: Rounds
 
     def __init__(self, prefix: str, settings: Mapping[str, Any], live: Live) -> None:
         options: dict[str, Any] = settings["options"]
@@ -105,13 +110,23 @@ async def serve(environment: Mapping[str, str] = os.environ) -> None:
     async with HubClient() as hub:
         live = Live(hub)
         service = Service(environment["JUPYTERHUB_SERVICE_PREFIX"], await hub.settings(), live)
+        service.rounds = Rounds(live, service.ledger, service.options, service.rules, environment)
+        await service.rounds.open()
         server = application(service, cookie_secret).listen(where.port or 80, where.hostname or "")
         try:
-            await live.follow()
+            await service.rounds.run()
         finally:
             server.stop()
 
 
 def run() -> None:
-    """Serve until the process is asked to end."""
-    asyncio.run(serve())
+    """Serve until the process is asked to end (SIGINT, SIGTERM)."""
+
+    async def until_asked() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        with suppress(asyncio.CancelledError):
+            await serve()
+
+    asyncio.run(until_asked())

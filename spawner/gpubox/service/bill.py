@@ -51,6 +51,8 @@ class BooksHandler(APIHandler):
 class HistoryHandler(BooksHandler):
     """GET api/history"""
 
+    arguments = ("day",)
+
     async def get(self) -> None:
         asked = self.asked("day")
         day = date.today().isoformat() if asked is None else asked
@@ -93,6 +95,8 @@ class HistoryHandler(BooksHandler):
 
 class UsageHandler(BooksHandler):
     """GET api/usage"""
+
+    arguments = ("month", "from", "to", "by", "user", "group", "format")
 
     async def get(self) -> None:
         by = self.choice("by", books.KEYS, "user")

@@ -56,7 +56,16 @@ class Handler(HubOAuthenticated, RequestHandler):
 
 
 class APIHandler(Handler):
-    """A route that speaks JSON."""
+    """A route that speaks JSON. ``arguments`` are those of its query, where it takes any: another one is a
+    slip that should not go unnoticed."""
+
+    arguments: tuple[str, ...] = ()
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        unknown = self.request.query_arguments.keys() - {*self.arguments, "_xsrf"}
+        if self.arguments and unknown:
+            raise Refusal(400, f"The query may have, at most: {', '.join(self.arguments)}.")
 
     def answer(self, told: Any, status: int = 200) -> None:
         """Send JSON."""
