@@ -87,6 +87,13 @@ def labels_of(name):
     return METRICS[name]
 
 
+def test_these_are_the_metrics_that_the_service_tells():
+    source = (REPOSITORY / "spawner/gpubox/service/metrics.py").read_text()
+    # Its library adds the ends of names: of counters, and of what is not a number.
+    told = {name.removesuffix("_total").removesuffix("_info") for name in METRICS}
+    assert set(re.findall(r'"(gpubox_\w+)"', source)) == told
+
+
 def test_prometheus_takes_the_rules(promtool):
     done = promtool("check", "rules", str(ALERTS))
     assert done.returncode == 0, done.stdout + done.stderr
