@@ -1,6 +1,7 @@
 """Quotas, the length of a session and extensions on a real hub, whose servers are processes."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -12,6 +13,8 @@ RULES = """
 c.GPUHub.rules = [
     {"gpus": 1, "words": "Ask Dr. Ada."},
     {"users": ["bob"], "session": "2h", "gpus": 2},
+    {"users": ["carol"], "gpus": 4},
+    {"users": ["carol"], "budget": {"gpu_hours": 1}, "per": "week", "words": "Renewed on Mondays."},
 ]
 """
 
@@ -31,12 +34,17 @@ def nobody_holds_anything(hub):
         hub.stop(lease["user"], lease["server"])
 
 
-def test_two_clicks_at_once_do_not_pass_a_quota(hub):
-    hub.api("POST", "/users/alice")
+def click_twice(hub, user):
+    """Ask for two machines at the same moment."""
+    hub.api("POST", f"/users/{user}")
     for server in ("one", "two"):
-        hub.api("PUT", f"/users/alice/servers/{server}", json={"display_name": server})
+        hub.api("PUT", f"/users/{user}/servers/{server}", json={"display_name": server})
     with ThreadPoolExecutor(2) as both:
-        answers = list(both.map(lambda server: hub.ask_for("alice", "h100", server), ("one", "two")))
+        return list(both.map(lambda server: hub.ask_for(user, "h100", server), ("one", "two")))
+
+
+def test_two_clicks_at_once_do_not_pass_a_quota(hub):
+    answers = click_twice(hub, "alice")
     assert all(answer.status_code < 500 for answer in answers)
     hub.until(
         lambda: [hub.server("alice", name).get("ready", False) for name in ("one", "two")].count(True) == 1
@@ -44,6 +52,21 @@ def test_two_clicks_at_once_do_not_pass_a_quota(hub):
         "one runs, and the other was refused",
     )
     assert len(hub.open_leases()) == 1
+
+
+def test_two_clicks_at_once_on_a_used_up_budget_start_nothing(hub):
+    now = time.time()
+    hub.sql(
+        'INSERT INTO lease ("user", server, machine, title, count, slots_per_gpu, price_per_hour, "groups",'
+        " requested_at, granted_at, released_at) VALUES"
+        f" ('carol', '', 'h100', '60x H100', 60, 1, 2.5, '[]', {now - 60}, {now - 60}, {now})"
+    )
+    click_twice(hub, "carol")
+    for server in ("one", "two"):
+        sentence = hub.failure("carol", server)
+        assert "is used up: 1.0 of 1.0 GPU-hours." in sentence
+        assert "Renewed on Mondays." in sentence
+    assert not hub.open_leases()
 
 
 def test_the_rules_own_words_reach_the_user(hub):
