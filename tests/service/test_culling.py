@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from service.box_stand_in import BoxStandIn, kill_service
 from simgpu import SimulatedDriver
 
-PEOPLE = ("alice", "bob")
+PEOPLE = ("amy", "ben")
 MACHINES = [
     {"name": "cpu", "title": "CPU", "cpus": 1, "memory": "1G"},
     {"name": "h100", "title": "1x H100", "gpu": "H100", "cpus": 1, "memory": "1G"},
@@ -95,23 +95,23 @@ def read(hub, query, **values):
 
 
 def test_an_idle_machine_is_told_first_and_then_stopped(hub, start):
-    box = start("alice", "cpu")
+    box = start("amy", "cpu")
     box.keep_reporting()
     notice = idle_notice(hub, box)
-    assert hub.server("alice")
+    assert hub.server("amy")
     assert notice["due_at"] - notice["told_at"] == pytest.approx(5)
     assert "CPU has done nothing for 4 seconds" in notice["sentence"]
-    until_stopped(hub, "alice")
+    until_stopped(hub, "amy")
     assert time.time() >= notice["due_at"]
 
 
 @pytest.mark.parametrize("kind", ["kernel", "terminal", "desktop", "gpu"])
 def test_a_machine_that_shows_life_stays_and_one_that_does_not_is_stopped(hub, start, kind):
-    busy = start("alice", "cpu")
+    busy = start("amy", "cpu")
     busy.keep_reporting(kind)
-    start("bob", "cpu").keep_reporting()
-    until_stopped(hub, "bob")
-    assert hub.is_ready("alice")
+    start("ben", "cpu").keep_reporting()
+    until_stopped(hub, "ben")
+    assert hub.is_ready("amy")
     assert not busy.notices("idle")
 
 
@@ -123,40 +123,40 @@ def at_work(driver):
 
 
 def test_gpu_work_that_no_box_reports_is_life(hub, driver, at_work, start):
-    busy = start("alice", "h100")
+    busy = start("amy", "h100")
     busy.keep_reporting()
-    start("bob", "h100").keep_reporting()
-    gpu_of(hub, driver, "bob").set(utilisation=0)
-    until_stopped(hub, "bob")
-    assert hub.is_ready("alice")
+    start("ben", "h100").keep_reporting()
+    gpu_of(hub, driver, "ben").set(utilisation=0)
+    until_stopped(hub, "ben")
+    assert hub.is_ready("amy")
     assert not busy.notices("idle")
 
 
 def test_a_gpu_that_idles_under_a_busy_kernel_is_taken_back_and_one_that_works_is_not(
     hub, driver, at_work, start
 ):
-    busy, idle = start("bob", "train"), start("alice", "train")
+    busy, idle = start("ben", "train"), start("amy", "train")
     busy.keep_reporting("kernel")
     idle.keep_reporting("kernel")
-    gpu_of(hub, driver, "alice").set(utilisation=0)
+    gpu_of(hub, driver, "amy").set(utilisation=0)
     assert "The GPU of 1x H100 for training has done nothing" in idle_notice(hub, idle)["sentence"]
-    until_stopped(hub, "alice")
-    assert hub.is_ready("bob")
+    until_stopped(hub, "amy")
+    assert hub.is_ready("ben")
     assert not busy.notices("idle")
 
 
 def test_a_gpu_that_cannot_be_read_is_not_taken_for_an_idle_one(hub, driver, at_work, start):
-    unread, idle = start("alice", "train"), start("bob", "train")
+    unread, idle = start("amy", "train"), start("ben", "train")
     unread.keep_reporting("kernel")
     idle.keep_reporting("kernel")
-    gpu_of(hub, driver, "alice").fail("nvmlDeviceGetUtilizationRates")
-    gpu_of(hub, driver, "bob").set(utilisation=0)
-    until_stopped(hub, "bob")
-    assert hub.is_ready("alice")
+    gpu_of(hub, driver, "amy").fail("nvmlDeviceGetUtilizationRates")
+    gpu_of(hub, driver, "ben").set(utilisation=0)
+    until_stopped(hub, "ben")
+    assert hub.is_ready("amy")
 
 
 def test_keep_ends_the_countdown_and_idle_time_begins_anew(hub, start):
-    box = start("alice", "cpu")
+    box = start("amy", "cpu")
     box.keep_reporting()
     events = box.listen()
     notice = idle_notice(hub, box)
@@ -165,30 +165,30 @@ def test_keep_ends_the_countdown_and_idle_time_begins_anew(hub, start):
     told = []
     while ("closed", {"id": notice["id"]}) not in told:
         told.append(events.get(timeout=20))
-    assert hub.is_ready("alice")
+    assert hub.is_ready("amy")
     later = idle_notice(hub, box)
     assert later["id"] != notice["id"] and later["due_at"] > notice["due_at"]
 
 
 def test_nobody_keeps_anothers_machine(hub, start):
-    start("alice", "cpu").keep_reporting("kernel")
-    other = start("bob", "cpu")
+    start("amy", "cpu").keep_reporting("kernel")
+    other = start("ben", "cpu")
     other.keep_reporting("kernel")
-    lease = next(lease for lease in hub.open_leases() if lease["user"] == "alice")
+    lease = next(lease for lease in hub.open_leases() if lease["user"] == "amy")
     assert other.ask("POST", f"api/leases/{lease['id']}/keep").status_code == 403
 
 
 def test_use_ends_the_countdown_at_once(hub, start):
-    box = start("alice", "cpu")
+    box = start("amy", "cpu")
     box.keep_reporting()
     idle_notice(hub, box)
     box.keep_reporting("terminal")
     hub.until(lambda: not box.notices("idle"), "the notice is closed")
-    assert hub.is_ready("alice")
+    assert hub.is_ready("amy")
 
 
 def test_a_box_that_reports_nonsense_is_refused_with_a_sentence(hub, start):
-    box = start("alice", "cpu")
+    box = start("amy", "cpu")
     for wrong in ({"kernel_at": "now"}, {"kernel_at": -1}, {"kernel_at": 1e300}, {"colour": 1}):
         answer = box.report(**wrong)
         assert answer.status_code == 400 and answer.json()["message"]
@@ -196,17 +196,17 @@ def test_a_box_that_reports_nonsense_is_refused_with_a_sentence(hub, start):
     # A clock that runs ahead does not keep a machine for ever.
     assert box.report(kernel_at=time.time() + 86400).status_code == 200
     box.keep_reporting()
-    until_stopped(hub, "alice")
+    until_stopped(hub, "amy")
 
 
 def test_a_countdown_that_ends_while_the_service_is_dead_begins_anew(hub, start):
-    box = start("alice", "h100")
+    box = start("amy", "h100")
     box.keep_reporting()
     before = idle_notice(hub, box)
     (lease,) = hub.open_leases()
     kill_service(hub)  # JupyterHub takes longer to begin it anew than the countdown lasts
     served_at = time.time()
-    until_stopped(hub, "alice")
+    until_stopped(hub, "amy")
     told = read(hub, "SELECT id, due_at FROM notice WHERE kind = 'idle' AND subject LIKE :about ORDER BY id",
                 about=f"idle {lease['id']} %")  # fmt: skip
     assert [row["id"] for row in told][:1] == [before["id"]] and len(told) == 2
@@ -215,8 +215,9 @@ def test_a_countdown_that_ends_while_the_service_is_dead_begins_anew(hub, start)
 
 
 def test_measured_time_outlives_a_kill_of_the_service(hub, driver, start):
-    box = start("alice", "train")
-    gpu_of(hub, driver, "alice").set(utilisation=50)
+    for gpu in driver.gpus:
+        gpu.set(utilisation=50)
+    box = start("amy", "train")
     box.keep_reporting("kernel")
     (lease,) = hub.open_leases()
 
@@ -232,4 +233,4 @@ def test_measured_time_outlives_a_kill_of_the_service(hub, driver, start):
                   lease=lease["id"])  # fmt: skip
     assert row["idle"] == 0
     assert row["used"] == pytest.approx(row["all_of_it"] / 2)
-    assert hub.is_ready("alice")
+    assert hub.is_ready("amy")
