@@ -25,7 +25,7 @@ SAY    = printf '%-8s %s\n'
 
 # What tests need of Debian: a browser with a font, a database server, a C compiler for the
 # simulated driver, what the base image and a second engine are made with, and promtool.
-TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 prometheus
+TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE
@@ -42,7 +42,7 @@ else
 	@PYTHONPATH=tests exec python -m simgpu $(SIMULATE) -- gpubox run --port $(PORT)
 endif
 
-test: .venv/.test .venv/.proxy .venv/.panel ## run ruff, mypy, tsc and every test
+test: .venv/.test .venv/.proxy .venv/.panel .venv/.promtool ## run ruff, mypy, tsc and every test
 	@$(call debian,$(TEST_PACKAGES))
 	@ENGINE=docker gpubox image || { [ "$$CI" != true ] && $(SAY) tests "going on without containers"; }
 	@$(SAY) lint "ruff, mypy, tsc"
@@ -106,6 +106,14 @@ help: ## say what can be made
 	    cd .venv/proxy && ../bin/node $$node/lib/node_modules/npm/bin/npm-cli.js ci \
 	        --omit=dev --ignore-scripts --no-audit --no-fund --no-update-notifier --loglevel=error >/dev/null
 	@ln -sf ../proxy/node_modules/.bin/configurable-http-proxy $(BIN)/configurable-http-proxy
+	@touch $@
+
+# Prometheus's own checker of rules, for the tests. Installed, its package would start a server.
+.venv/.promtool: .venv/.run
+	@command -v promtool >/dev/null || { $(SAY) debian "fetching promtool"; cd .venv && \
+	    { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } \
+	        >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb promtool && rm prometheus_*.deb && \
+	    ln -sf ../promtool/usr/bin/promtool bin/promtool; } || $(SAY) debian "there is no promtool to be had"
 	@touch $@
 
 # The GPU panel, which is TypeScript: built where `gpubox image` and the wheel find it. An editable

@@ -42,7 +42,7 @@ def promtool():
     """Prometheus's own checker."""
     found = shutil.which("promtool")
     if found is None:
-        is_missing("promtool is not installed (apt-get install --no-install-recommends prometheus)")
+        is_missing("promtool is not installed (make .venv/.promtool)")
 
     def run(*arguments):
         return subprocess.run([found, *arguments], capture_output=True, text=True, timeout=60)
