@@ -18,7 +18,7 @@ from . import activity
 from .box import find_box
 from .hub_link import find_link
 from .jupyter_processes import known_processes
-from .life import life_of
+from .life import ignore_polls, life_of
 from .metrics import GPUCollector
 from .monitor import Monitor
 from .routes import handlers
@@ -136,5 +136,6 @@ def load(serverapp: Any) -> Monitor:
         serverapp.io_loop.add_callback(monitor.start)
     monitor.link = find_link(monitor.box, tell=monitor.tell, life=lambda: life_of(serverapp))
     if monitor.link is not None:
+        ignore_polls(serverapp.kernel_manager)
         serverapp.io_loop.add_callback(monitor.link.start)
     return monitor

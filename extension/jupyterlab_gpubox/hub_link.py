@@ -1,8 +1,8 @@
 """The line to the hub's service: notices and the lease's end come in, what shows life goes out.
 
 The box asks and is never asked: with its own token it keeps one stream of events open, and reports once a
-minute when a kernel, a terminal, the desktop or a GPU was last at work. A service that is gone is no error:
-it is asked again, and the box works on.
+minute when a kernel, a terminal, the desktop or a GPU was last at work; at once, should that begin after a
+silence. A service that is gone is no error: it is asked again, and the box works on.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import os
 import random
 import time
@@ -22,10 +23,14 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError, HTTPRequest
 log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 60.0
+LOOK_SECONDS = 5.0
+# A token that is refused is refused again; it is asked all the same, since the hub may have been at fault.
+REFUSED_SECONDS = 300.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 60.0
 # The service sends something at least this often, or the line is dead.
 _SILENCE_SECONDS = 65.0
 _ANSWER_SECONDS = 30.0
+_LONGEST_EVENT_BYTES = 1 << 20
 
 Life = Mapping[str, float | None]
 """When the server last showed each kind of life (``kernel_at``, ...), Unix seconds; None for never."""
@@ -56,7 +61,8 @@ class HubLink:
         self.lease: dict[str, Any] | None = None
         self.notices: dict[int, dict[str, Any]] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_told_silent = False
+        self._is_told_silent = self._is_told_refused = False
+        self._refused_until = 0.0  # time.monotonic()
         self._heard_at = 0.0
         self._rest = b""
 
@@ -128,9 +134,24 @@ class HubLink:
             if not self._is_told_silent:
                 self._is_told_silent = True
                 log.info("The hub's service is not heard (%s); asking again until it is.", reason)
+            refused = self._refused_until - time.monotonic()
             # Boxes that lost the same service do not come back all at once.
-            await asyncio.sleep(wait * random.uniform(0.75, 1.25))  # noqa: S311
+            await asyncio.sleep(max(refused, wait) * random.uniform(1, 1.5))  # noqa: S311
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _mind(self, status: int) -> None:
+        """Leave the service alone for a while if it does not take our token; says so once."""
+        if status not in (401, 403):
+            return
+        self._refused_until = time.monotonic() + REFUSED_SECONDS
+        if not self._is_told_refused:
+            self._is_told_silent = self._is_told_refused = True
+            log.warning(
+                "The hub's service refuses this machine's token (status %d): no notices, no reports."
+                " It is asked again every %.0f minutes.",
+                status,
+                REFUSED_SECONDS / 60,
+            )
 
     async def _listen_once(self) -> str:
         """Listen until the stream ends; returns why it did."""
@@ -151,6 +172,7 @@ class HubLink:
                 if not fetching.done() and time.monotonic() - self._heard_at > _SILENCE_SECONDS:
                     return "it fell silent"
             answer = fetching.result()
+            self._mind(answer.code)
             return f"status {answer.code}"
         except (HTTPClientError, OSError) as error:
             return str(error)
@@ -161,6 +183,7 @@ class HubLink:
     def _hear(self, chunk: bytes) -> None:
         self._heard_at = time.monotonic()
         *events, self._rest = (self._rest + chunk).split(b"\n\n")
+        self._rest = self._rest[:_LONGEST_EVENT_BYTES]
         for event in events:
             fields = dict(
                 line.split(": ", 1) for line in event.decode(errors="replace").splitlines() if ": " in line
@@ -170,10 +193,12 @@ class HubLink:
             except ValueError:
                 continue  # a comment that keeps the line open, or an answer that is no stream
             if isinstance(told, dict) and "event" in fields:
-                self._is_told_silent = False
+                self._is_told_silent = self._is_told_refused = False
                 self._take(fields["event"], told)
 
     def _take(self, kind: str, told: dict[str, Any]) -> None:
+        if not isinstance(told.get("id"), int):
+            return  # of a service that is newer than this image
         if kind == "lease":
             if told == self.lease:
                 return
@@ -192,10 +217,22 @@ class HubLink:
     # --- reports ---------------------------------------------------------------------------------
 
     async def _report(self) -> None:
+        told: Life = {}
+        told_at = -math.inf  # time.monotonic(), as all but the signs of life themselves
         while True:
-            body = {"server": self._server, **self._life()}
-            await self._ask("POST", "box/activity", body)
-            await asyncio.sleep(self._report_seconds)
+            life, now = self._life(), time.monotonic()
+            is_due = now - told_at >= self._report_seconds or wakes(told, life, time.time() - (now - told_at))
+            if is_due and now >= self._refused_until:
+                status, _ = await self._ask("POST", "box/activity", {"server": self._server, **life})
+                self._mind(status)
+                told, told_at = life, now
+            await asyncio.sleep(min(LOOK_SECONDS, self._report_seconds))
+
+
+def wakes(told: Life, life: Life, told_at: float) -> bool:
+    """Whether what was idle, as far as has been told at ``told_at``, is so no longer."""
+    before, newest = (max((at for at in one.values() if at), default=0.0) for one in (told, life))
+    return newest > before and told_at - before >= REPORT_SECONDS
 
 
 def find_link(

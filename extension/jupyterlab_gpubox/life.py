@@ -1,21 +1,30 @@
 """When a Jupyter server last showed which kind of life: what the hub's culler goes by.
 
-A browser that is merely open is none. ``kernel_at``: while a kernel is busy it is now, with a browser or
-without; else its last message that somebody asked for. Jupyter Server keeps that apart from what a page does
-by itself, such as asking who the kernel is (kernelmanager.py, ``untracked_message_types``). ``terminal_at``:
-output, which terminado tells with nobody connected, too (``pre_pty_read_hook``), and input.
+A browser that is merely open is none. What that rests on (jupyter_server 2.21, jupyter_server_terminals 0.5):
+
+- ``kernel_at``: while a kernel is busy it is now, with a browser or without; else its ``last_activity``.
+  Jupyter Server sets that when a kernel starts, and by its own IOPub socket, which needs no browser: by each
+  message while the kernel is busy, and by each whose request is not among ``untracked_message_types``
+  (kernelmanager.py, ``record_activity``). A page that connects asks for the kernel's info and comms:
+  untracked. `ignore_polls` adds what it does not know of.
+- ``terminal_at``: the terminal's ``last_activity``, set by output, which is read with nobody connected, too
+  (terminalmanager.py, ``pre_pty_read_hook``), by input, and in the moment that a page opens or resizes it
+  (handlers.py, ``_update_activity``). A prompt with a page before it sets nothing. A program that prints
+  nothing shows no life here: if it works, its GPU or its output does.
 """
 
 from __future__ import annotations
 
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from .activity import SETTING
 from .hub_link import Life
 
 DESKTOP = "desktop_last_activity"
+# jupyter-resource-usage asks every open notebook's kernel for its memory, every few seconds.
+POLLS = ("usage_request", "usage_reply")
 
 
 def life_of(server: Any) -> Life:
@@ -27,6 +36,13 @@ def life_of(server: Any) -> Life:
         "desktop_at": _seconds(settings.get(DESKTOP)),
         "gpu_at": _seconds(settings.get(SETTING)),
     }
+
+
+def ignore_polls(manager: Any) -> None:
+    """Have a kernel manager count no poll of a page as work: neither here nor for JupyterHub."""
+    known = getattr(manager, "untracked_message_types", None)
+    if known is not None:
+        manager.untracked_message_types = [*known, *(name for name in POLLS if name not in known)]
 
 
 def _kernel_at(manager: Any) -> float | None:
@@ -49,4 +65,7 @@ def _terminal_at(manager: Any) -> float | None:
 
 
 def _seconds(moment: Any) -> float | None:
-    return moment.timestamp() if isinstance(moment, datetime) else None
+    if not isinstance(moment, datetime):
+        return None
+    # A gateway's kernels tell UTC without saying so (jupyter_server/gateway/managers.py).
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

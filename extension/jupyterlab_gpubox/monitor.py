@@ -156,6 +156,8 @@ class Monitor:
             frames.append(_frame("processes", wire.processes(self._processes)))
         if self.link is not None:
             frames += [_frame(kind, told) for kind, told in self.link.frames()]
+            # A page that was away may still show what was closed meanwhile.
+            frames.append(_frame("open", {"notices": list(self.link.notices)}))
         return frames
 
     def tell(self, kind: str, told: dict[str, Any]) -> None:

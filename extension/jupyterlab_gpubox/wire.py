@@ -93,7 +93,7 @@ def box(found: Box | None, now: float, lease: Mapping[str, Any] | None = None) -
     told = asdict(found)
     for name in ("gpus", "is_shared", "server", "service"):
         del told[name]
-    told |= {"cost": round(found.cost(now), 4), "has_service": bool(found.service)}
+    told |= {"now": now, "cost": round(found.cost(now), 4), "has_service": bool(found.service)}
     if lease is not None:
         told["ends"] = lease.get("ends_at")
     return {"box": told}

@@ -39,3 +39,13 @@ export function setChildren(parent: Element, children: Node[]): void {
     parent.lastChild?.remove();
   }
 }
+
+/** A link that somebody told; '' where it is none that a click should follow. */
+export function safeUrl(told: string): string {
+  try {
+    const url = new URL(told, window.location.href);
+    return /^https?:$/.test(url.protocol) && told ? url.href : '';
+  } catch {
+    return '';
+  }
+}

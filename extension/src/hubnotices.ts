@@ -3,6 +3,8 @@
 import { Dialog, Notification, showDialog } from '@jupyterlab/apputils';
 
 import type { Context } from './context';
+import { safeUrl } from './dom';
+import { Ending } from './ending';
 import type { Notice } from './records';
 import { duration } from './units';
 
@@ -11,6 +13,7 @@ const LOOK_MS = 5000;
 /** JupyterLab cuts what is longer. */
 const LONGEST_MESSAGE = 140;
 const HOUR = 3600;
+const LEAST = 60;
 
 export class HubNotices {
   constructor(private readonly _context: Context) {
@@ -18,6 +21,7 @@ export class HubNotices {
     store.noticesChanged.connect(this._show, this);
     // They come with the stream: a machine that may be stopped has it open, whoever looks.
     store.need();
+    new Ending(_context);
     Notification.manager.changed.connect(this._closedByHand, this);
     window.setInterval(() => this._show(), LOOK_MS);
   }
@@ -37,6 +41,8 @@ export class HubNotices {
         this._shown.set(notice.id, { id: this._emit(notice, words), words });
       } else if (shown.words !== words) {
         shown.words = words;
+        // It is read out when it comes, and not again with every minute that passes.
+        document.getElementById(shown.id)?.querySelector('[role=alert]')?.setAttribute('aria-live', 'off');
         Notification.update({ id: shown.id, message: words });
       }
     }
@@ -54,7 +60,7 @@ export class HubNotices {
     const { trans } = this._context;
     let words = '';
     if (notice.due_at !== null) {
-      const left = notice.due_at - Date.now() / 1000;
+      const left = notice.due_at - this._context.store.now;
       words = left > 0 ? trans.__('Stops in %1.', countdown(left)) : trans.__('Stops now.');
     }
     for (const sentence of notice.sentence.split(/(?<=[.!?]) /)) {
@@ -82,20 +88,36 @@ export class HubNotices {
 
   private _answers(notice: Notice): Notification.IAction[] {
     const { trans, store } = this._context;
-    const hub = store.box?.hub_url ?? '';
+    const hub = safeUrl(store.box?.hub_url ?? '');
     switch (notice.kind) {
       case 'idle':
         return [this._action(trans.__('Keep my machine'), () => store.api.keep())];
       case 'end':
-        return [this._action(trans.__('One hour more'), () => store.api.extend(HOUR))];
+        return this._more();
       case 'ask':
         return [
-          { label: trans.__('Stop my machine…'), callback: () => void window.open(hub, '_blank', 'noopener') },
+          ...(hub ? [{ label: trans.__('Stop my machine…'), callback: () => this._leave(hub) }] : []),
           this._action(trans.__('Keep it'), () => store.api.closeNotice(notice.id))
         ];
       default:
         return [this._action(trans.__('Close'), () => store.api.closeNotice(notice.id))];
     }
+  }
+
+  /** An hour, or what there is of it. */
+  private _more(): Notification.IAction[] {
+    const { trans, store } = this._context;
+    const { lease } = store;
+    const most = lease?.latest_end && lease.ends_at ? lease.latest_end - lease.ends_at : Infinity;
+    if (most < LEAST) {
+      return [];
+    }
+    const label = most < HOUR ? trans.__('%1 more', duration(most)) : trans.__('One hour more');
+    return [this._action(label, () => store.api.extend(Math.min(HOUR, most)))];
+  }
+
+  private _leave(hub: string): void {
+    window.open(hub, '_blank', 'noopener');
   }
 
   /** A button whose refusal is shown as the hub says it. */

@@ -80,7 +80,9 @@ export type Frame =
   | ({ type: 'processes' } & Processes)
   | ({ type: 'lease' } & Lease)
   | ({ type: 'notice' } & Notice)
-  | { type: 'closed'; id: number };
+  | { type: 'closed'; id: number }
+  /** The notices that are open when a page begins to listen: any other was closed meanwhile. */
+  | { type: 'open'; notices: number[] };
 
 /** What the hub says of this machine: until when it runs, and how far that may be put off (null: no bound). */
 export interface Lease {
@@ -117,6 +119,8 @@ export interface Box {
   cost: number;
   ends: number | null;
   hub_url: string;
+  /** The server's clock. */
+  now?: number;
   /** Whether its hub tells notices, and can be asked for more time. */
   has_service?: boolean;
 }

@@ -6,7 +6,7 @@ import type { Gpu } from './records';
 import { NOT_AVAILABLE, gigabytes, memory, memoryOf, memoryPercent, shortName } from './units';
 import { WatchingWidget } from './watching';
 
-/** Utilisation and memory of all the server's GPUs, in the status bar. */
+/** Utilisation and memory of all the server's GPUs, in the status bar; a countdown in its last minutes. */
 export class StatusItem extends WatchingWidget {
   constructor(private readonly _context: Context) {
     super(_context.store);
@@ -22,6 +22,7 @@ export class StatusItem extends WatchingWidget {
     this.node.append(this._button);
 
     store.gpusChanged.connect(this._decide, this);
+    store.countdownChanged.connect(this._decide, this);
     store.connectionChanged.connect(this._update, this);
     store.ticked.connect(this._update, this);
     settings.changed.connect(this._decide, this);
@@ -35,7 +36,7 @@ export class StatusItem extends WatchingWidget {
 
   private _decide(): void {
     const { store, settings } = this._context;
-    const isActive = settings.statusBar && store.hasGpus;
+    const isActive = settings.statusBar && (store.hasGpus || store.countdown !== '');
     if (isActive !== this._isActive) {
       this._isActive = isActive;
       this.activeStateChanged.emit();
@@ -45,12 +46,13 @@ export class StatusItem extends WatchingWidget {
 
   private _update(): void {
     const { store, settings } = this._context;
-    const words = this._summary(store.gpus);
+    const words = store.countdown || this._summary(store.gpus);
     if (words !== this._said) {
       this._said = words;
       this._words.textContent = words;
       this._button.setAttribute('aria-label', `${words}. ${this._context.trans.__('Open the GPU panel')}`);
     }
+    this.toggleClass('gb-mod-ending', store.countdown !== '');
     this.toggleClass('gb-mod-full', store.gpus.some(gpu => (memoryPercent(gpu) ?? 0) >= settings.memoryThreshold));
     this.toggleClass('gb-mod-old', store.connection === 'down');
   }

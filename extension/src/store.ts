@@ -41,6 +41,24 @@ export class Store implements Listener {
   readonly connectionChanged = new Signal<this, void>(this);
   readonly boxChanged = new Signal<this, void>(this);
   readonly noticesChanged = new Signal<this, void>(this);
+  readonly countdownChanged = new Signal<this, void>(this);
+
+  /** What the status bar says in the machine's last minutes; '' before. */
+  get countdown(): string {
+    return this._countdown;
+  }
+
+  set countdown(words: string) {
+    if (words !== this._countdown) {
+      this._countdown = words;
+      this.countdownChanged.emit();
+    }
+  }
+
+  /** The server's clock, Unix seconds: who counts down by their own may be minutes wrong. */
+  get now(): number {
+    return Date.now() / 1000 + this._ahead;
+  }
 
   /** Whether GPUs are there, or may be once the driver wakes up. */
   get hasGpus(): boolean {
@@ -79,6 +97,7 @@ export class Store implements Listener {
   async lookAtBox(): Promise<void> {
     try {
       this.box = await this.api.box();
+      this._ahead = (this.box?.now ?? Date.now() / 1000) - Date.now() / 1000;
       this.boxChanged.emit();
     } catch {
       // It keeps what it knew: the connection's own state says that the server is away.
@@ -103,8 +122,8 @@ export class Store implements Listener {
     } else if (frame.type === 'notice') {
       this.notices.set(frame.id, frame);
       this.noticesChanged.emit();
-    } else if (this.notices.delete(frame.id)) {
-      this.noticesChanged.emit();
+    } else if (frame.type === 'closed' || frame.type === 'open') {
+      this._close(frame.type === 'open' ? id => !frame.notices.includes(id) : id => id === frame.id);
     }
   }
 
@@ -168,6 +187,12 @@ export class Store implements Listener {
     this.boxChanged.emit();
   }
 
+  private _close(isClosed: (id: number) => boolean): void {
+    const closed = [...this.notices.keys()].filter(isClosed);
+    closed.forEach(id => this.notices.delete(id));
+    closed.length && this.noticesChanged.emit();
+  }
+
   private _takeTick(tick: Tick): void {
     this.time = tick.time;
     this.gpus.forEach((gpu, index) => {
@@ -199,6 +224,9 @@ export class Store implements Listener {
 
   private readonly _stream: Stream;
   private _columns: string[] = [];
+  private _countdown = '';
+  /** How far the server's clock is ahead of this page's, in seconds. */
+  private _ahead = 0;
   private _needs = 0;
   private _linkNeeds = 0;
 }

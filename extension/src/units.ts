@@ -40,6 +40,13 @@ export function duration(seconds: number): string {
   return `${Math.floor(hours / 24)}\u00a0d\u00a0${hours % 24}\u00a0h`;
 }
 
+/** What is left, to the second: "29 min 05 s", "41 s". */
+export function precisely(seconds: number): string {
+  const whole = Math.max(0, Math.floor(seconds));
+  const rest = whole % 60;
+  return whole < 60 ? `${rest}\u00a0s` : `${Math.floor(whole / 60)}\u00a0min\u00a0${String(rest).padStart(2, '0')}\u00a0s`;
+}
+
 /** The share of a GPU's memory in use, in percent; null where it is not known. */
 export function memoryPercent(gpu: Gpu): number | null {
   const used = gpu.figures['memory_used_mib'];

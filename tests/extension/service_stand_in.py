@@ -23,6 +23,7 @@ class StandInService:
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         self.streams: set[EventsHandler] = set()
         self.tokens: list[str] = []
+        self.refused = 0
         self._port = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -65,6 +66,10 @@ class StandInService:
             self.open = [(one, body) for one, body in self.open if body["id"] != told["id"]]
         else:
             self.open.append((event, told))
+        self.send(event, **told)
+
+    def send(self, event: str, **told: Any) -> None:
+        """Send all boxes an event."""
         assert self._loop is not None
         self._loop.call_soon_threadsafe(lambda: [stream.send(event, told) for stream in self.streams])
 
@@ -80,6 +85,7 @@ class EventsHandler(RequestHandler):
     async def get(self) -> None:
         self.service.tokens.append(self.request.headers.get("Authorization", ""))
         if self.request.headers.get("Authorization") != f"token {TOKEN}":
+            self.service.refused += 1
             self.set_status(403)
             self.finish({"message": "no"})
             return
@@ -107,6 +113,11 @@ class WishHandler(RequestHandler):
         self.service = service
 
     def post(self, path: str) -> None:
+        if self.request.headers.get("Authorization") != f"token {TOKEN}":
+            self.service.refused += 1
+            self.set_status(403)
+            self.finish({"message": "no"})
+            return
         self.service.heard.append((path, json.loads(self.request.body)))
         status, told = self.service.answers.get(path, (200, {}))
         self.set_status(status)

@@ -5,9 +5,11 @@ import json
 import time
 
 import pytest
+import requests
 
 from extension.service_stand_in import TOKEN, StandInService
 from fixtures.jupyter import next_frame, until
+from jupyterlab_gpubox.hub_link import wakes
 
 BOX = {"machine": "h100", "title": "1x H100", "started": 1.0, "ends": 5.0, "server": "big run"}
 LEASE = {"id": 7, "ends_at": 2e9, "latest_end": None}
@@ -106,6 +108,66 @@ def test_nobody_else_has_wishes(service, server, path):
     assert server.ask(f"gpubox/api/{path}", "GET").status_code == 405
 
 
+def test_a_page_of_another_site_has_no_wishes(service, server):
+    """A browser sends the log-in cookie with any site's form: it takes the page's own XSRF token, too."""
+    page = requests.Session()
+    page.get(server.url + "lab", params={"token": server.token})
+    keep = server.url + "gpubox/api/machine/keep"
+    assert page.post(keep, json={}).status_code == 403
+    assert not service.of("leases/7/keep")
+    xsrf = next(value for name, value in page.cookies.items() if "xsrf" in name)
+    assert page.post(keep, json={}, headers={"X-XSRFToken": xsrf}).status_code == 200
+    assert service.of("leases/7/keep") == [{}]
+
+
+def test_who_may_only_look_has_no_wishes(start_jupyter, service, tmp_path):
+    (tmp_path / "looking.py").write_text(
+        "from jupyter_server.auth import Authorizer\n"
+        "class Looking(Authorizer):\n"
+        "    def is_authorized(self, handler, user, action, resource):\n"
+        "        return resource != 'gpubox' or action == 'read'\n"
+    )
+    config = (
+        f"import sys; sys.path.append({str(tmp_path)!r})\nc.ServerApp.authorizer_class = 'looking.Looking'\n"
+    )
+    box = json.dumps({**BOX, "service": service.url})
+    server = start_jupyter(config=config, GPUBOX_BOX=box, JUPYTERHUB_API_TOKEN=TOKEN)
+    assert server.ask("gpubox/api/box").status_code == 200
+    for path in ("machine/keep", "machine/extend", "notices/3/close"):
+        assert server.ask(f"gpubox/api/{path}", "POST", json={"seconds": 60}).status_code == 403
+    assert not [path for path, _ in service.heard if path.startswith(("leases", "notices"))]
+
+
+@pytest.mark.parametrize("told", [{}, {"id": None}, {"id": "3"}, {"id": [3]}])
+def test_an_event_that_is_not_understood_ends_nothing(service, server, told):
+    stream = server.stream()
+    listened = len(service.of("box/events"))
+    for kind in ("notice", "lease", "closed", "news"):
+        service.send(kind, **told)
+    service.say("notice", **IDLE)
+    assert next_frame(stream, "notice")["id"] == 3
+    assert next_frame(stream, "tick")
+    assert len(service.of("box/events")) == listened
+    stream.close()
+
+
+def test_a_token_that_is_refused_is_said_once_and_not_tried_for_a_while(start_jupyter, service):
+    asked = len(service.tokens)
+    box = json.dumps({**BOX, "service": service.url})
+    config = REPORTS + "jupyterlab_gpubox.hub_link.REFUSED_SECONDS = 3\n"
+    server = start_jupyter(config=config, GPUBOX_BOX=box, JUPYTERHUB_API_TOKEN="another's")
+
+    def tries():
+        return sum(token == "token another's" for token in service.tokens[asked:])
+
+    until(lambda: tries() >= 4, "it is asked again", server.log)
+    assert server.log().count("refuses this machine's token") == 1
+    assert server.log().count("is not heard") == 0
+    assert server.get("gpubox/api/box")["box"]["ends"] == BOX["ends"]
+    # One stream and one report at a time: without the pause there would be ten reports a stream.
+    assert service.refused <= 2 * tries()
+
+
 def test_a_service_that_comes_back_is_heard_again(service, server):
     service.stop()
     until(lambda: not service.streams, "it is gone")
@@ -165,6 +227,61 @@ def test_a_busy_kernel_is_life_with_no_browser_and_an_idle_one_with_a_browser_is
     assert newest(service, "kernel_at") <= ended
     watching.close()
     server.ask(f"api/kernels/{kernel}", "DELETE")
+
+
+def test_a_page_that_polls_its_kernels_is_no_life(service, server):
+    kernel = server.ask("api/kernels", "POST", json={"name": "python3"}).json()["id"]
+    channel = server.stream(f"api/kernels/{kernel}/channels")
+    until(lambda: server.get(f"api/kernels/{kernel}")["execution_state"] == "idle", "it idles")
+    before = server.get(f"api/kernels/{kernel}")["last_activity"]
+    for request in ("usage_request", "kernel_info_request", "comm_info_request"):
+        header = {"msg_id": request, "msg_type": request, "username": "", "session": "s", "version": "5.3"}
+        asked = {"header": header, "parent_header": {}, "metadata": {}, "content": {}}
+        channel.send(json.dumps({**asked, "channel": "control" if request == "usage_request" else "shell"}))
+        is_done = False
+        while not is_done:
+            told = json.loads(channel.recv())
+            is_done = told["msg_type"] == "status" and told["parent_header"].get("msg_id") == request
+            is_done = is_done and told["content"]["execution_state"] == "idle"
+    channel.close()
+    assert server.get(f"api/kernels/{kernel}")["last_activity"] == before
+    again = server.stream(f"api/kernels/{kernel}/channels")
+    seen = len(service.of("box/activity"))
+    until(lambda: len(service.of("box/activity")) > seen + 3, "three more reports", server.log)
+    again.close()
+    assert server.get(f"api/kernels/{kernel}")["last_activity"] == before
+    server.ask(f"api/kernels/{kernel}", "DELETE")
+
+
+def test_work_that_begins_after_a_silence_is_reported_at_once(start_jupyter, service):
+    config = REPORTS.replace("0.3", "3600") + "jupyterlab_gpubox.hub_link.LOOK_SECONDS = 0.2\n"
+    box = json.dumps({**BOX, "server": "sleeper", "service": service.url})
+    server = start_jupyter(config=config, GPUBOX_BOX=box, JUPYTERHUB_API_TOKEN=TOKEN)
+
+    def reports():
+        return [one for one in service.of("box/activity") if one["server"] == "sleeper"]
+
+    until(reports, "the first report", server.log)
+    begun = time.time()
+    server.ask("api/kernels", "POST", json={"name": "python3"})
+    until(lambda: len(reports()) == 2, "a second one, long before its time", server.log)
+    assert reports()[1]["kernel_at"] >= begun - 1
+    assert reports()[0]["kernel_at"] is None
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told_at", "is_awake"),
+    [
+        (None, 1000, 900, True),  # the first life of all
+        (100, 1000, 900, True),  # after a silence
+        (880, 930, 900, False),  # it was told to be at work
+        (100, 100, 900, False),  # nothing new
+        (None, None, 900, False),
+    ],
+)
+def test_when_it_is_told_before_its_time_that_work_has_begun(before, now, told_at, is_awake):
+    kinds = ({"kernel_at": at, "gpu_at": None} for at in (before, now))
+    assert wakes(*kinds, told_at) is is_awake
 
 
 def test_a_terminal_that_prints_is_life_and_one_at_its_prompt_is_none(service, server):

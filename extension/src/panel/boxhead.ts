@@ -1,7 +1,7 @@
 import type { Context } from '../context';
-import { make, setWords } from '../dom';
+import { make, safeUrl, setWords } from '../dom';
 import type { Box } from '../records';
-import { duration } from '../units';
+import { duration, precisely } from '../units';
 
 /** What machine this is, what it cost so far and how long it lasts; nothing outside a gpubox server. */
 export class BoxHead {
@@ -38,23 +38,47 @@ export class BoxHead {
       setWords(this._contents, box.contents);
       this._contents.title = box.contents;
       this._offer();
-      const facts = this._tell(box, Date.now() / 1000);
+      const facts = this._tell(box, store.now);
       this._facts.replaceChildren(
         ...facts.map(([label, words]) =>
-          make('div', 'gb-Cell', make('dt', 'gb-Label', label), make('dd', 'gb-Value', words))
+          make('div', 'gb-Cell', make('dt', 'gb-Label', label), typeof words === 'string' ? make('dd', 'gb-Value', words) : words)
         )
       );
     }
+    this._count();
   }
 
-  private _tell(box: Box, now: number): [string, string][] {
+  /** The panel can be seen, or no longer: nobody counts down for nobody. */
+  set isSeen(isSeen: boolean) {
+    this._isSeen = isSeen;
+    this._count();
+  }
+
+  /** Minute by minute; in the last hour second by second. */
+  private _count(): void {
+    window.clearTimeout(this._clock);
+    const { store, trans } = this._context;
+    const ends = store.box?.ends;
+    if (!ends) {
+      return;
+    }
+    const left = ends - store.now;
+    const isNear = left < HOUR;
+    setWords(this._left, left <= 0 ? trans.__('none') : isNear ? precisely(left) : minutes(left));
+    this.node.classList.toggle('gb-mod-ending', left < NEAR_SECONDS);
+    if (this._isSeen && left > 0) {
+      this._clock = window.setTimeout(() => this._count(), 1000 * (isNear ? 1 : Math.min(60, left - HOUR)));
+    }
+  }
+
+  private _tell(box: Box, now: number): [string, string | HTMLElement][] {
     const { trans } = this._context;
-    const facts: [string, string][] = [[trans.__('Used'), minutes(now - box.started)]];
+    const facts: [string, string | HTMLElement][] = [[trans.__('Used'), minutes(now - box.started)]];
     if (box.price_per_hour || box.cost) {
       facts.push([trans.__('Cost so far'), money(box.cost, box.currency)]);
     }
     if (box.ends !== null) {
-      facts.push([trans.__('Time left'), minutes(box.ends - now)]);
+      facts.push([trans.__('Time left'), this._left], [trans.__('Stops at'), moment(box.ends)]);
     }
     return facts;
   }
@@ -64,19 +88,17 @@ export class BoxHead {
     const { store, trans } = this._context;
     const lease = store.lease;
     const most = lease?.ends_at ? (lease.latest_end ?? Infinity) - lease.ends_at : 0;
-    const offered = EXTENSIONS.filter(seconds => seconds <= most);
-    // A remainder shorter than the shortest is all that can be had.
-    if (!offered.length && most > 60) {
-      offered.push(most);
+    const offered = EXTENSIONS.filter(hours => hours * HOUR <= most).map(hours =>
+      option(hours * HOUR, trans._n('%1 hour more', '%1 hours more', hours))
+    );
+    if (most > 60 && most < Infinity && !EXTENSIONS.includes(most / HOUR)) {
+      offered.push(option(Math.floor(most), trans.__('until %1, the latest', moment(lease?.latest_end ?? 0))));
     }
     this._extend.hidden = !offered.length;
-    const key = offered.join();
+    const key = offered.map(choice => choice.text + choice.value).join();
     if (key !== this._offered) {
       this._offered = key;
-      this._extend.replaceChildren(
-        option('', trans.__('Extend')),
-        ...offered.map(seconds => option(String(seconds), trans.__('%1 more', duration(seconds))))
-      );
+      this._extend.replaceChildren(option('', trans.__('Extend')), ...offered);
     }
   }
 
@@ -99,6 +121,9 @@ export class BoxHead {
   private readonly _extend = make('select', 'gb-Button gb-Box-extend');
   private readonly _said = make('p', 'gb-Box-said');
   private _offered = '';
+  private _isSeen = false;
+  private _clock = 0;
+  private readonly _left = make('dd', 'gb-Value gb-Box-left');
   private readonly _title = make('h2', 'gb-Box-title');
   private readonly _contents = make('p', 'gb-Box-contents');
   private readonly _facts = make('dl', 'gb-Cells');
@@ -106,11 +131,13 @@ export class BoxHead {
 }
 
 const HOUR = 3600;
-const EXTENSIONS = [HOUR, 6 * HOUR, 24 * HOUR];
+const NEAR_SECONDS = 600;
+/** In hours. */
+const EXTENSIONS = [1, 6, 24];
 
-function option(value: string, words: string): HTMLOptionElement {
+function option(value: number | '', words: string): HTMLOptionElement {
   const node = make('option', '', words);
-  node.value = value;
+  node.value = String(value);
   return node;
 }
 
@@ -124,11 +151,11 @@ function money(amount: number, currency: string): string {
   return currency + (/\p{L}$/u.test(currency) ? '\u00a0' : '') + amount.toFixed(2);
 }
 
-function safeUrl(told: string): string {
-  try {
-    const url = new URL(told, window.location.href);
-    return /^https?:$/.test(url.protocol) && told ? url.href : '';
-  } catch {
-    return '';
-  }
+/** Such as "18:40" today, "Tue 18:40" later. */
+function moment(at: number): string {
+  const date = new Date(1000 * at);
+  const isToday = date.toDateString() === new Date().toDateString();
+  const isThisWeek = Math.abs(date.getTime() - Date.now()) < 6 * 24 * HOUR * 1000;
+  const day: Intl.DateTimeFormatOptions = isThisWeek ? { weekday: 'short' } : { month: 'short', day: 'numeric' };
+  return date.toLocaleString([], { ...(isToday ? {} : day), hour: '2-digit', minute: '2-digit' });
 }

@@ -51,7 +51,7 @@ export class GpuPanel extends WatchingWidget {
   }
 
   protected override onSeen(isSeen: boolean): void {
-    this._isSeen = isSeen;
+    this._isSeen = this._box.isSeen = isSeen;
     window.clearInterval(this._clock);
     this._needLinks();
     if (isSeen) {
