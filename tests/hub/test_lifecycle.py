@@ -249,7 +249,7 @@ def test_a_machine_is_stopped_when_its_time_is_over(make_hub, driver):
     hub.run("alice", "h100")
     hub.run("bob", "h100")
     hub.kill()
-    hub.sql("UPDATE lease SET granted_at = granted_at - 8 * 3600 WHERE \"user\" = 'alice'")
+    hub.sql("UPDATE lease SET ends_at = ends_at - 8 * 3600 WHERE \"user\" = 'alice'")
     hub.start()
     hub.until(lambda: "alice" not in hub.gpus_held(), "alice's time is over")
     assert not hub.server("alice") and hub.is_ready("bob")
