@@ -224,6 +224,13 @@ def test_a_drained_gpu_serves_its_holder_to_the_end_and_then_nobody(lab):
     assert lab.ask("bob", ONE).gpus != lease.gpus
 
 
+def test_the_reason_of_a_drain_ends_before_what_to_do_begins(lab):
+    for gpu in h100s(2):
+        lab.pool.drain(gpu.uuid, "new fan")
+    with pytest.raises(PoolRefusal, match=r"Taken out of service: new fan\. Choose another"):
+        lab.ask("bob", ONE)
+
+
 @pytest.mark.parametrize(
     ("gpus", "machine", "reason", "words"),
     [

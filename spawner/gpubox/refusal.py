@@ -34,7 +34,12 @@ def shortage(machine: MachineType, cards: Sequence[Card]) -> str:
             return f"Only {len(cards)} such GPU{'s' if len(cards) > 1 else ''} here"
         return ""
     reason = out[0].gpu.problem or f"Taken out of service: {out[0].drain_reason}"
-    return f"{len(out)} of {len(cards)} GPUs out of service. {reason}"
+    return f"{len(out)} of {len(cards)} GPUs out of service. {_sentence(reason)}"
+
+
+def _sentence(words: str) -> str:
+    """A reason as someone wrote it, so that another sentence can follow it."""
+    return words if words.endswith((".", "!", "?")) else f"{words}."
 
 
 def refuse_what_cannot_be(machine: MachineType, fleet: Fleet) -> None:
