@@ -1,7 +1,7 @@
-"""What one hub process has once: the pool on its thread, the look at the GPUs, the minute's round.
+"""What one hub process has once: its options, the pool on its thread, the GPUs that there are.
 
-Spawners ask here for a lease and give it back; decisions are in ``pool`` and ``reconcile``, and how
-a server runs is in ``engines``.
+Spawners ask here for a lease and give it back; decisions are in ``pool``, what goes on unasked in
+``upkeep``, and how a server runs is in ``engines``.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from . import paths
 from .control.desk import Desk
 from .control.server import serve
 from .db import claim, open_database
-from .engines import EngineError
 from .inventory import Inventory, nvidia
 from .inventory.xid import XidWatch
 from .ledger import Lease
@@ -34,10 +33,10 @@ from .machines import (
     parse_machine_types,
 )
 from .pool import GPUPool
-from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
 from .rules import parse_rules
 from .service.settings import SERVICE, GPUService
 from .timings import Timings
+from .upkeep import Upkeep
 
 if TYPE_CHECKING:
     from .spawner import GPUSpawner
@@ -196,7 +195,7 @@ class GPUHub(SingletonConfigurable):
         self._xids = XidWatch()
         if self.watch_xid:
             self._xids.start()
-        self.inventory = self._look()
+        self.inventory = self.look()
         self.machines = parse_machine_types(entries) or default_machine_types(
             self.inventory.gpus,
             host_cpus=os.cpu_count() or 1,
@@ -223,7 +222,6 @@ class GPUHub(SingletonConfigurable):
         self.boot_slots = asyncio.Semaphore(self.boots_at_once)
         self._grants: dict[int, asyncio.Future[Lease]] = {}
         self._changed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.timings = Timings()
         self.desk = Desk(self)
         self.warn_of_inventory()
@@ -353,10 +351,10 @@ class GPUHub(SingletonConfigurable):
             "announcement": announcement if isinstance(announcement, str) else "",
         }
 
-    # --- rounds ----------------------------------------------------------------------------------
+    # --- the hub that serves ---------------------------------------------------------------------
 
     def start_rounds(self, app: JupyterHub) -> None:
-        """Begin the refresh and the reconciliation; they run as long as the hub does."""
+        """Open the control socket and begin the upkeep; both last as long as the hub does."""
         self.app = app
         self._control = serve(self.desk)
         if SERVICE not in app._service_map:
@@ -364,28 +362,10 @@ class GPUHub(SingletonConfigurable):
                 "This hub runs without its pages, auto-shutdown and notices: add services with"
                 " c.JupyterHub.services.append(...) after configure(c), which brings them."
             )
-        for rounds in (self._refresh_rounds(), self._reconcile_rounds()):
-            task = asyncio.get_running_loop().create_task(rounds)
-            self._tasks.add(task)
+        self._upkeep = Upkeep(self)
+        self._upkeep.start()
 
-    async def _refresh_rounds(self) -> None:
-        while True:
-            await asyncio.sleep(self.refresh_seconds)
-            try:
-                await self.refresh()
-            except Exception:
-                self.log.exception("The GPUs could not be looked at; trying again.")
-
-    async def refresh(self) -> None:
-        """Look at the GPUs and tell the pool; a driver that does not answer changes nothing."""
-        before = self.inventory
-        self.inventory = await asyncio.to_thread(self._look)
-        if before != self.inventory:
-            self.warn_of_inventory()
-        if self.inventory.answered:
-            await self.change(self.pool.refresh, self.inventory.gpus)
-
-    def _look(self) -> Inventory:
+    def look(self) -> Inventory:
         """What the driver lists, with what it reported of Xid errors since."""
         found = nvidia.discover()
         listed = {gpu.parent or gpu.uuid for gpu in found.gpus}
@@ -394,66 +374,6 @@ class GPUHub(SingletonConfigurable):
                 self._xids.clear(uuid)  # a GPU that comes back from that has been reset
         return nvidia.with_problems(found, self._xids.fatal())
 
-    async def _reconcile_rounds(self) -> None:
-        # JupyterHub's own check of the servers that ran before decides first who claims what.
-        await self.app._start_future
-        while True:
-            try:
-                await self.reconcile()
-                await self._stop_over_time()
-                await self.change(self.pool.expire_places)
-            except EngineError as error:
-                self.log.warning(
-                    "Leases could not be compared with what runs (%s); nothing was changed,"
-                    " trying again in %.0f s.",
-                    error,
-                    self.reconcile_seconds,
-                )
-            except Exception:
-                self.log.exception("A round of reconciliation failed; the next one tries again.")
-            await asyncio.sleep(self.reconcile_seconds)
-
-    async def reconcile(self) -> None:
-        """Compare leases with what the engine says runs, and repair both ways."""
-        # A second look at once: the lease of an orphan that was stopped can now be closed.
-        if await self._reconcile_once():
-            await self._reconcile_once()
-
-    async def _reconcile_once(self) -> bool:
-        engine = self.spawner_class.for_reconciliation(self.config)
-        # What a spawn does between these three looks is not judged: it must be absent from the
-        # busy servers both before and after.
-        busy = self.busy_servers()
-        boxes = await engine.boxes(self.pool.hub_id)
-        leases = await self.ask(self.pool.held)
-        busy |= self.busy_servers()
-        repairs = decide(leases, boxes, busy, self.claimed_servers())
-        for repair in repairs:
-            self.log.warning("Reconciling: %s", repair.reason)
-            try:
-                await self._do(repair, engine)
-            except Exception as error:
-                self.log.error("That could not be done (%s); the next round tries again.", error)
-        await engine.look_after(boxes)
-        return bool(repairs)
-
-    async def _do(self, repair: Repair, engine: GPUSpawner) -> None:
-        match repair:
-            case StopBox(box=box):
-                await engine.stop_box(box)
-            case CloseLease(lease=lease):
-                await self.release(lease.id, repair.reason)
-            case AdoptBox(box=box):
-                await self.ask(self.pool.adopt, box.user, box.server, box.machine, box.gpus)
-
-    def busy_servers(self) -> set[tuple[str, str]]:
-        """Servers that this process is starting or stopping right now."""
-        return {key for key, spawner in self.spawners() if spawner.pending or spawner.is_settling}
-
-    def claimed_servers(self) -> set[tuple[str, str]]:
-        """Servers that the hub knows as running or on their way."""
-        return {key for key, spawner in self.spawners() if spawner.active}
-
     def spawners(self) -> list[tuple[tuple[str, str], GPUSpawner]]:
         """All servers that this process knows, by user and server name."""
         return [
@@ -461,14 +381,6 @@ class GPUHub(SingletonConfigurable):
             for user in list(self.app.users.values())
             for name, spawner in list(user.spawners.items())
         ]
-
-    async def _stop_over_time(self) -> None:
-        await self.ask(self.pool.stop_over_budget)
-        for lease in await self.ask(self.pool.over_time):
-            for key, spawner in self.spawners():
-                if key == (lease.user, lease.server) and spawner.ready:
-                    self.log.warning("Stopping %s: its time is over.", spawner._log_name)
-                    await self.stop_server(spawner)
 
     async def stop_server(self, spawner: GPUSpawner) -> None:
         """Stop a running server as its user would."""
