@@ -26,9 +26,9 @@ c.JupyterHub.services[0]["url"] = "http://127.0.0.1:{}"
 
 
 class Run:
-    """One `gpubox run` with a state directory of its own."""
+    """One `gpubox run` with a state directory of its own; ``by`` is what starts it."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, by=()):
         self.state = directory / "state"
         self.port, *others = free_ports(4)
         self.url = f"http://127.0.0.1:{self.port}"
@@ -37,7 +37,7 @@ class Run:
         self.log = directory / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [Path(sys.executable).parent / "gpubox", "run", "--engine", "process"],
+                [*by, Path(sys.executable).parent / "gpubox", "run", "--engine", "process"],
                 cwd=directory,
                 env={**os.environ, "GPUBOX_DIR": str(self.state)},
                 stdin=subprocess.DEVNULL,
@@ -105,6 +105,13 @@ def test_when_the_hub_ends_its_proxy_ends_too(tmp_path, number):
     run = Run(tmp_path)
     run.process.send_signal(number)
     run.process.wait(30)
+    run.until(run.is_port_free, "free again")
+
+
+def test_a_hub_in_the_background_of_a_script_ends_with_its_service_when_asked(tmp_path):
+    run = Run(tmp_path, by=["sh", "-c", "trap '' INT; exec \"$@\"", "sh"])
+    run.process.terminate()
+    run.process.wait(20)  # JupyterHub's own time-out for a service that does not listen is 30 s
     run.until(run.is_port_free, "free again")
 
 

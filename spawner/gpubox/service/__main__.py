@@ -9,13 +9,17 @@ import signal
 import sys
 
 from ..control.client import NoHub
-from .app import run
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def main() -> int:
     """Serve until the hub ends; status 1 with a sentence where there is no hub to serve."""
+    # A hub started in the background of a script ignores this signal, and so would its service: the hub stops
+    # a service with it, and waits half a minute before it tries another.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    from .app import run  # takes a second, in which the hub may already want to end
+
     form = "[%(levelname)1.1s %(asctime)s gpubox service] %(message)s"
     logging.basicConfig(format=form, level=logging.INFO)
     # JupyterHub's part of a service tells of each log-in, with the session's id.
