@@ -46,6 +46,8 @@ def test_a_restart_of_the_engine_ends_servers_and_frees_their_gpus(make_hub, dri
     assert hub.gpus_held() == held, "the engine was silent, and that was taken for 'stopped'"
     second_engine.start()
     hub.until(lambda: not hub.gpus_held(), "the leases of ended servers are closed")
+    # The GPU is free before the hub has done with the stop, and until then it refuses a new start.
+    hub.until(lambda: not hub.server("alice"), "the hub knows that alice's server has ended")
     hub.run("alice", "h100")
 
 
