@@ -1,4 +1,5 @@
-"""The command `gpubox`: run, doctor, gpus, top, queue, drain, undrain, end, leases, usage, image.
+"""The command `gpubox`: run, doctor, gpus, top, queue, drain, undrain, end, leases, usage, template,
+image.
 
 What each does is in ``commands``; here are `main` and exit statuses. Whatever goes wrong ends in one sentence
 and status 1; ``--debug`` shows where it came from.
@@ -12,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import books, gpus, line, starting
+from .commands import books, gpus, line, starting, templates
 from .host import HostProblem
 
 
@@ -48,6 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpubox {__version__}")
     parser.add_argument("--debug", action="store_true", help="on an error, show where it came from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for topic in (starting, gpus, line, books):
+    for topic in (starting, gpus, line, books, templates):
         topic.add_to(commands)
     return parser

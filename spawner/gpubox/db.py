@@ -1,4 +1,4 @@
-"""The tables: GPUs, and leases, which are ticket, lease and bill in one row; what was used, and notices.
+"""The tables: GPUs; leases, which are ticket, lease and bill in one row; templates; what was used; notices.
 
 How a schema of an older version becomes this one is in ``migrations``. GPUs and leases are written by
 ``pool`` alone, in the hub's process; the tables below them by the service alone. Times are seconds
@@ -101,6 +101,44 @@ sa.Index(
     unique=True,
     sqlite_where=lease_gpu.c.open.is_(True),
     postgresql_where=lease_gpu.c.open.is_(True),
+)
+
+# --- templates, written by the hub (`gpubox.machine_templates.store`) --------------------------------------
+
+template = sa.Table(
+    "template",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("owner", sa.String(255), nullable=False),
+    sa.Column("name", sa.String(64), nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Double, nullable=False),
+)
+sa.Index("one_template_of_a_name", template.c.owner, template.c.name, unique=True)
+
+# What was saved is never changed: saving again is a version of its own.
+template_version = sa.Table(
+    "template_version",
+    metadata,
+    sa.Column("template_id", sa.Integer, sa.ForeignKey("template.id"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("image", sa.String(255), nullable=False, unique=True),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("machine", sa.String(64), nullable=False),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("saved_at", sa.Double, nullable=False),
+    # Paths that look like a secret; others see the version once its owner has said that they are none.
+    sa.Column("secrets", sa.JSON, nullable=False),
+    sa.Column("cleared", sa.Boolean, nullable=False),
+)
+
+template_share = sa.Table(
+    "template_share",
+    metadata,
+    sa.Column("template_id", sa.Integer, sa.ForeignKey("template.id"), primary_key=True),
+    # user, group or everyone; the last has no name.
+    sa.Column("kind", sa.String(16), primary_key=True),
+    sa.Column("name", sa.String(255), primary_key=True),
 )
 
 # --- written by the service -------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -143,6 +144,46 @@ def sessions(choices: Iterable[str], cards: Sequence[Card]) -> tuple[str, tuple[
     )
 
 
+@dataclass(frozen=True)
+class Choice:
+    """A template's version to start from: ``ada/torch-lab:2``, and what it is, in words."""
+
+    reference: str
+    words: str
+    mine: bool
+
+
+def template_choices(templates: Iterable[Mapping[str, Any]]) -> tuple[Choice, ...]:
+    """What may be started of templates, as `gpubox.machine_templates.rights.seen_by` tells them.
+
+    Own ones first, of each the newest version first.
+    """
+    found = [
+        Choice(f"{one['reference']}:{version['number']}", _template_words(one, version), one["mine"])
+        for one in templates
+        for version in reversed(one["versions"])
+        if version["number"] in one["startable"]
+    ]
+    return tuple(sorted(found, key=lambda choice: not choice.mine))
+
+
+def _template_words(template: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+    saved = datetime.fromtimestamp(version["saved_at"]).strftime("%d %b %Y")
+    name = template["name"] if template["mine"] else template["reference"]
+    facts = [
+        f"{name}, version {version['number']}",
+        template["note"],
+        f"{size_words(version['size_bytes'])} more than {version['base']}",
+        saved,
+    ]
+    return " · ".join(fact for fact in facts if fact)
+
+
+def size_words(size_bytes: int) -> str:
+    """``1.4 GB``, ``12 MB``."""
+    return f"{size_bytes / 1e9:.1f} GB" if size_bytes >= 1e9 else f"{max(1, round(size_bytes / 1e6))} MB"
+
+
 def common_contents(cards: Sequence[Card]) -> str:
     """What is in the image of every machine, where that is the same for all; else empty."""
     different = {card.contents for card in cards}
@@ -156,9 +197,11 @@ def render_options_form(
     currency: str,
     selected: str,
     shutdown_choices: Sequence[str] = (),
+    templates: Sequence[Choice] = (),
+    template: str = "",
 ) -> str:
-    """The form's fields as HTML: radio ``machine``; where there is something to choose, selects ``image`` and
-    ``shutdown``.
+    """The form's fields as HTML: radio ``machine``; where there is something to choose, selects ``template``,
+    ``image`` and ``shutdown``. ``template`` is the one to begin with.
 
     ``selected`` is the machine type to begin with; where it cannot be started, the first that is
     free, else the first that can be waited for.
@@ -167,6 +210,8 @@ def render_options_form(
     return _environment.get_template("parts/machines.html").render(
         unchosen=unchosen,
         sessions=lengths,
+        templates=templates,
+        template=template,
         cards=cards,
         images=images,
         checked=_first_choice(cards, selected),

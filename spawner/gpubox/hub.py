@@ -25,6 +25,8 @@ from .db import claim, open_database
 from .inventory import Inventory, nvidia
 from .inventory.xid import XidWatch
 from .ledger import Lease
+from .machine_templates.library import TemplateLibrary
+from .machine_templates.store import TemplateStore
 from .machines import (
     MachineType,
     MachineTypeError,
@@ -97,7 +99,8 @@ class GPUHub(SingletonConfigurable):
 
         Fields: ``users`` and ``groups`` (whom it is for; everybody without them), ``together`` (True counts
         all of them as one), ``gpus``, ``servers`` and ``waiting`` (how many GPUs, machines and places in
-        line at once), ``session`` (the longest time), ``budget`` (``{"gpu_hours": 100}`` or ``{"cost": 50}``)
+        line at once), ``session`` (the longest time), ``templates`` (how
+        much room one's templates may take, "50G"), ``budget`` (``{"gpu_hours": 100}`` or ``{"cost": 50}``)
         ``per`` ("week" or "month") with ``at_limit`` ("refuse" new starts, or "stop" what runs, too), and
         ``words`` (a sentence of your own, shown with a refusal). Of several that concern somebody the most
         specific counts: by user, by group, everybody's. A wrong entry stops the hub at start. Example::
@@ -207,6 +210,7 @@ class GPUHub(SingletonConfigurable):
         self.service_options = GPUService(config=self.config)
         database = open_database(self.database_url, paths.hub_id())
         self._claim = claim(database)
+        self._database = database
         self.pool = GPUPool(
             database,
             self.machines,
@@ -356,6 +360,9 @@ class GPUHub(SingletonConfigurable):
     def start_rounds(self, app: JupyterHub) -> None:
         """Open the control socket and begin the upkeep; both last as long as the hub does."""
         self.app = app
+        images = self.spawner_class.template_images(self.config, self.pool.hub_id)
+        self.templates = TemplateLibrary(self, TemplateStore(self._database), images)
+        self._sweeping = asyncio.ensure_future(self.templates.open())
         self._control = serve(self.desk)
         if SERVICE not in app._service_map:
             self.log.warning(

@@ -50,6 +50,10 @@ class MachineType:
     idle_seconds: int | None = None
     gpu_idle_seconds: int | None = None
     groups: frozenset[str] = frozenset()
+    # What it starts from, in place of the image, where the user chooses nothing else: owner/name[:version].
+    template: str | None = None
+    # Whether its user may become root in it.
+    root: bool = False
 
     @property
     def gpu_share(self) -> float:
@@ -314,6 +318,15 @@ def _sharing(value: object) -> dict[str, Any]:
     raise ValueError
 
 
+def _flag(field: str) -> Any:
+    def read(value: object) -> dict[str, Any]:
+        if not isinstance(value, bool):
+            raise TypeError
+        return {field: value}
+
+    return read
+
+
 def _groups(value: object) -> dict[str, Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError
@@ -345,4 +358,6 @@ _FIELDS: dict[str, tuple[str, Any]] = {
         _duration_or_never("gpu_idle_seconds"),
     ),
     "groups": ("a list of group names, such as ['lab']", _groups),
+    "template": ("a template, such as 'ada/torch-lab' or 'ada/torch-lab:2'", _nonempty("template")),
+    "root": ("True or False", _flag("root")),
 }

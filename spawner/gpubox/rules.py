@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .machines import counted, duration_words, parse_duration
+from .machines import counted, duration_words, parse_duration, parse_size_mib
 
 Unit = Literal["gpu_hours", "cost"]
 Per = Literal["week", "month"]
@@ -50,6 +50,7 @@ class Rule:
     servers: int | None = None
     waiting: int | None = None
     session_seconds: int | None = None
+    templates_mib: int | None = None
     budget: Budget | None = None
     words: str = ""
 
@@ -142,6 +143,10 @@ _SENTENCES: tuple[tuple[Callable[[Rule], float | None], Callable[[Rule], str]], 
         lambda rule: rule.session_seconds,
         lambda rule: f"a machine for {duration_words(rule.session_seconds or 0)} at most",
     ),
+    (
+        lambda rule: rule.templates_mib,
+        lambda rule: f"templates of {(rule.templates_mib or 0) / 1024:g} GiB at most",
+    ),
 )
 
 
@@ -170,18 +175,23 @@ def _joined(number: int, values: dict[str, Any]) -> dict[str, Any]:
     """The fields as `Rule` has them, once it is clear that they make sense together."""
     if "session" in values:
         values["session_seconds"] = values.pop("session")
+    if "templates" in values:
+        values["templates_mib"] = values.pop("templates")
     per, at_limit = values.pop("per", None), values.pop("at_limit", None)
     if "budget" in values:
         amount, unit = values["budget"]
         values["budget"] = Budget(amount, unit, per or "month", at_limit or "refuse")
     elif per or at_limit:
         raise RuleError(f"c.GPUHub.rules[{number}]: 'per' and 'at_limit' are of a 'budget'; there is none.")
-    if not values.keys() & {"gpus", "servers", "waiting", "session_seconds", "budget"}:
+    if not values.keys() & {"gpus", "servers", "waiting", "session_seconds", "templates_mib", "budget"}:
         raise RuleError(
-            f"c.GPUHub.rules[{number}]: it limits nothing. Name gpus, servers, waiting, session or budget."
+            f"c.GPUHub.rules[{number}]: it limits nothing. Name gpus, servers, waiting, session,"
+            " templates or budget."
         )
     if values.get("together") and "session_seconds" in values:
         raise RuleError(f"c.GPUHub.rules[{number}]: a session is one person's; leave 'together' out.")
+    if values.get("together") and "templates_mib" in values:
+        raise RuleError(f"c.GPUHub.rules[{number}]: templates are one person's; leave 'together' out.")
     return values
 
 
@@ -245,6 +255,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "servers": ("how many machines at once, a whole number", _whole),
     "waiting": ("how many places in line at once, a whole number", _whole),
     "session": ("a time of a minute or more, such as '8h'", parse_duration),
+    "templates": ("how much room templates may take, such as '50G'", parse_size_mib),
     "budget": ("{'gpu_hours': 100} or {'cost': 500}", _budget),
     "per": ("'week' or 'month'", _one_of("week", "month")),
     "at_limit": ("'refuse' or 'stop'", _one_of("refuse", "stop")),

@@ -24,9 +24,10 @@ from traitlets import Dict, List, Unicode, default
 from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError
-from .form import Card, cards, render_options_form
+from .form import Card, cards, render_options_form, template_choices
 from .hub import GPUHub, hub_for
 from .ledger import Lease
+from .machine_templates import Actor, NoSuchTemplate, Template, Version
 from .machines import MachineType, duration_words, parse_duration
 from .progress import StartStory, waiting_message
 from .refusal import PoolRefusal
@@ -36,6 +37,8 @@ _ALIVE_POLL_SECONDS = 1.0
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as StockSpawner
+
+    from .engines.images import TemplateImages
 else:
     StockSpawner = LoggingConfigurable
 
@@ -50,7 +53,8 @@ class GPUSpawner(StockSpawner):
         Fields: ``title`` (what users see), ``name`` (short, for the API; from the title by
         default), ``description``, ``gpu`` (a model, such as "H100" or "Quadro P5000"), ``count``,
         ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"), ``cpus``, ``memory``, ``shm``
-        (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``price`` (an hour),
+        (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``template`` (one to start from in
+        place of the image), ``root`` (True lets its user become root in it), ``price`` (an hour),
         ``time_limit`` and ``groups`` (who may start it; everyone by default).
 
         Empty: derived from the GPUs found. A wrong entry stops the hub at start. Example::
@@ -112,6 +116,8 @@ class GPUSpawner(StockSpawner):
     _ticket: int | None = None  # the lease or ticket that this object asked for
     _machine: MachineType | None = None
     _lease: Lease | None = None
+    _template: tuple[Template, Version] | None = None
+    _started_from = ""  # the same as owner/name:version, also after a restart of the hub
     _contents = ""  # what the image of this start holds, in words
     _has_boot_slot = False
     _undoing: asyncio.Task[None] | None = None
@@ -130,6 +136,16 @@ class GPUSpawner(StockSpawner):
     def lease(self) -> Lease | None:
         """The lease that the running or starting server holds."""
         return self._lease
+
+    @property
+    def template_reference(self) -> str:
+        """The template that the server was or is started from, as owner/name:version; empty for none."""
+        return self._started_from
+
+    @property
+    def box_id(self) -> str:
+        """What the engine calls the running server; empty where that is of no use to templates."""
+        return ""
 
     @property
     def trouble(self) -> str:
@@ -215,6 +231,7 @@ class GPUSpawner(StockSpawner):
             "started": lease.granted_at,
             "ends": lease.ends_at,
             "server": self.name,
+            "template": self._started_from,
             "service": self.gpuhub.service_url,
             "price_per_hour": machine.price_per_hour,
             "currency": self.currency,
@@ -234,7 +251,14 @@ class GPUSpawner(StockSpawner):
             currency=self.currency,
             selected=self.user_options.get("machine", ""),
             shutdown_choices=self.shutdown_choices,
+            templates=template_choices(await self._templates()),
+            template=str(self.user_options.get("template", "")),
         )
+
+    async def _templates(self) -> list[dict[str, Any]]:
+        actor = Actor(self.user.name, frozenset(self._group_names()))
+        found: list[dict[str, Any]] = (await self.gpuhub.templates.overview(actor))["templates"]
+        return found
 
     def image_choices(self) -> list[str]:
         """Images that the user may choose from, beside the machine type's own."""
@@ -242,7 +266,8 @@ class GPUSpawner(StockSpawner):
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
-        return {key: form[key][0] for key in ("machine", "image", "shutdown") if form.get(key, [""])[0]}
+        fields = ("machine", "template", "image", "shutdown")
+        return {key: form[key][0] for key in fields if form.get(key, [""])[0]}
 
     def choose_machine(self) -> MachineType:
         """The machine type that the user's options name, or the first that they may start.
@@ -285,6 +310,7 @@ class GPUSpawner(StockSpawner):
         self._story = StartStory(self.gpuhub.timings.add)
         self._machine = machine = self.choose_machine()
         session_seconds = self.choose_session(machine)
+        await self._choose_template(machine)
         await self.check_can_run(machine)
         self._lease = await self._wait_for_lease(machine, session_seconds)
         self.story.tell("leased", 20, f"{machine.title} is yours; starting it")
@@ -293,6 +319,26 @@ class GPUSpawner(StockSpawner):
             self.story.tell("leased", 25, "Other servers are booting; yours is next")
         await hub.boot_slots.acquire()
         self._has_boot_slot = True
+
+    async def _choose_template(self, machine: MachineType) -> None:
+        """Look up what to start from. Raises SpawnException where there is no such template for this user."""
+        wanted = self.user_options.get("template")
+        actor = Actor(self.user.name, frozenset(self._group_names()))
+        if isinstance(wanted, list):
+            wanted = wanted[0] if wanted else ""
+        self._template, self._started_from = None, ""
+        # The admin's own choice asks for nobody's leave.
+        reference, who = (str(wanted), actor) if wanted else (machine.template or "", None)
+        if not reference:
+            return
+        if wanted and self.user_options.get("image"):
+            raise refusal("Choose a template or an image: a template is an image of its own.", "template")
+        try:
+            self._template = template, version = await self.gpuhub.templates.choose(reference, who)
+        except NoSuchTemplate as error:
+            sentence = f"{error.args[0]} It was deleted, or is shared with you no more."
+            raise refusal(sentence, "template") from error
+        self._started_from = f"{template.reference}:{version.number}"
 
     async def _wait_for_lease(self, machine: MachineType, session_seconds: float | None) -> Lease:
         hub = self.gpuhub
@@ -425,7 +471,8 @@ class GPUSpawner(StockSpawner):
                 await asyncio.wait({self._undoing})
             await self._give_back()
         finally:
-            self._machine = self._lease = self._ticket = self._undoing = None
+            self._machine = self._lease = self._ticket = self._undoing = self._template = None
+            self._started_from = ""
             await maybe_future(super().run_post_stop_hook())
 
     async def _give_back(self) -> None:
@@ -466,7 +513,14 @@ class GPUSpawner(StockSpawner):
                 "machine": self._lease.machine,
                 "gpus": list(self._lease.gpus),
             }
+        if self._started_from:
+            state["gpubox_template"] = self._started_from
         return state
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Know again, after a restart of the hub, what the running server was started from."""
+        super().load_state(state)
+        self._started_from = state.get("gpubox_template", "")
 
     # --- what an engine adds ---------------------------------------------------------------------
 
@@ -475,6 +529,11 @@ class GPUSpawner(StockSpawner):
         """An instance of nobody's, for questions about all of the hub's boxes."""
         # Some of DockerSpawner's options make it look at the user's name as soon as they are set.
         return cls(user=SimpleNamespace(name="nobody"), config=config)
+
+    @classmethod
+    def template_images(cls, config: Config, hub_id: str) -> TemplateImages | None:
+        """What makes templates of this engine's servers; None where they are no images."""
+        return None
 
     async def boxes(self, hub_id: str) -> list[Box]:
         """All boxes of the hub of that id, by the engine's word. Raises EngineError."""

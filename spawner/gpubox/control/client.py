@@ -63,7 +63,7 @@ class HubClient:
         return await self._ask("GET", "/timings")
 
     async def do(self, what: str, **fields: Any) -> dict[str, Any]:
-        """Have the hub ``drain``, ``undrain``, ``move``, ``extend`` or ``end`` something; returns when done.
+        """Have the hub ``drain``, ``move``, ``end``, ``templates/save``, ... something; returns when done.
 
         Raises `HubRefused` with the hub's sentence, `NoHub`.
         """

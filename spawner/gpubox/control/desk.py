@@ -11,6 +11,7 @@ from ..ledger import Lease
 from ..refusal import PoolRefusal
 from . import state
 from .feed import StateFeed
+from .templates import TemplateDesk
 
 if TYPE_CHECKING:
     from ..hub import GPUHub
@@ -27,6 +28,7 @@ class Desk:
 
     def __init__(self, hub: GPUHub) -> None:
         self._hub = hub
+        self.templates = TemplateDesk(hub)
         self.feed = StateFeed(self._read, hub.line_moved)
 
     async def _read(self) -> state.State:

@@ -11,8 +11,9 @@ from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_unix_socket
 from tornado.web import Application, RequestHandler
 
+from ..machine_templates import NotAllowed
 from ..refusal import PoolRefusal
-from . import short_path
+from . import short_path, templates
 
 if TYPE_CHECKING:
     from .desk import Desk
@@ -64,11 +65,17 @@ class DoHandler(_Handler):
     """POST /drain, /undrain, /move, /extend, /end: each a method of the desk that takes the body's fields."""
 
     async def post(self, what: str) -> None:
+        await self.do(self.desk, what, FIELDS[what])
+
+    async def do(self, desk: object, what: str, fields: dict[str, type]) -> None:
+        """Answer with what that method of the desk returns, or with its refusal."""
         try:
-            asked = _fields(self.request.body, FIELDS[what])
-            done = await getattr(self.desk, what)(**asked)
+            asked = _fields(self.request.body, fields)
+            done = await getattr(desk, what)(**asked)
         except BadQuestion as error:
             self.answer({"message": str(error)}, 400)
+        except NotAllowed as error:
+            self.answer({"message": str(error)}, 403)
         except KeyError as error:
             self.answer({"message": error.args[0] if error.args else "There is no such thing."}, 404)
         except PoolRefusal as error:
@@ -78,6 +85,13 @@ class DoHandler(_Handler):
             self.answer({"message": f"The hub could not do that: {error}"}, 500)
         else:
             self.answer(done or {})
+
+
+class TemplatesHandler(DoHandler):
+    """POST /templates/save, /templates/share, ...: the same of the templates' desk."""
+
+    async def post(self, what: str) -> None:
+        await self.do(self.desk.templates, what, templates.FIELDS[what])
 
 
 FIELDS: dict[str, dict[str, type]] = {
@@ -108,6 +122,7 @@ def serve(desk: Desk) -> HTTPServer:
         (r"/settings", SettingsHandler, {"desk": desk}),
         (r"/timings", TimingsHandler, {"desk": desk}),
         (rf"/({'|'.join(FIELDS)})", DoHandler, {"desk": desk}),
+        (rf"/templates/({'|'.join(templates.FIELDS)})", TemplatesHandler, {"desk": desk}),
     ]
     server = HTTPServer(Application(routes, log_function=lambda handler: None))
     with short_path() as path:

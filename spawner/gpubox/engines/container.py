@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from ..machine_templates.contents import PRIVATE, PRIVATE_OF_ROOT
 from . import Box
 
 Attachment = Literal["cdi", "nvidia-runtime"]
@@ -22,6 +23,19 @@ LABEL_MACHINE = "gpubox.machine"
 LABEL_GPUS = "gpubox.gpus"
 # Of the image, made when it is built.
 LABEL_CONTENTS = "gpubox.image.contents"
+
+# What apt, dpkg and sudo need, of Docker's default set (capabilities(7)). Left out: raw packets, device
+# nodes, low ports, file capabilities, chroot.
+ROOT_CAPABILITIES = (
+    "AUDIT_WRITE",
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "SETGID",
+    "SETUID",
+)
 
 _CPU_PERIOD_MICROSECONDS = 100_000
 
@@ -40,6 +54,8 @@ class BoxSpec:
     memory_mib: int | None
     shm_mib: int | None
     pids: int
+    # Whether its user may become root.
+    root: bool = False
     # Mounts of gpubox's own, as Docker's "Binds" has them.
     binds: tuple[str, ...] = ()
 
@@ -55,10 +71,21 @@ def create_arguments(
     """
     arguments = dict(stock)
     arguments["labels"] = {**_labels_dict(stock.get("labels")), **labels(spec)}
-    if not arguments.get("user") and _is_root(image_user):
+    if spec.root:
+        arguments["user"] = "root"  # whom the image's entrypoint makes the user, with sudo
+    elif not arguments.get("user") and _is_root(image_user):
         arguments["user"] = run_as
     arguments["host_config"] = _host_config(stock.get("host_config") or {}, spec, attachment)
+    arguments["volumes"] = _volumes(stock.get("volumes") or (), arguments["host_config"], spec)
     return arguments
+
+
+def _volumes(stock: Sequence[str], host_config: Mapping[str, Any], spec: BoxSpec) -> list[str]:
+    """Mount points: the stock ones, and what templates must not have, which goes with the container."""
+    private = PRIVATE + PRIVATE_OF_ROOT if spec.root else PRIVATE
+    taken = {*stock, *(host_config.get("Tmpfs") or {})}
+    taken |= {mount.get("Target", "") for mount in host_config.get("Mounts") or ()}
+    return [*stock, *(path for path in private if path not in taken)]
 
 
 def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment) -> dict[str, Any]:
@@ -75,11 +102,13 @@ def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment
     # Notebooks start processes and forget them: with no init, zombies pile up.
     config.setdefault("Init", True)
     options = list(config.get("SecurityOpt") or [])
-    if not any(option.startswith("no-new-privileges") for option in options):
+    if not spec.root and not any(option.startswith("no-new-privileges") for option in options):
         options.append("no-new-privileges")
     config["SecurityOpt"] = options
     if not config.get("CapAdd") and not config.get("CapDrop"):
         config["CapDrop"] = ["ALL"]
+        if spec.root:
+            config["CapAdd"] = list(ROOT_CAPABILITIES)
     if spec.binds:
         config["Binds"] = [*(config.get("Binds") or []), *spec.binds]
     if spec.gpus:
@@ -107,6 +136,7 @@ def environment(spec: BoxSpec) -> dict[str, str]:
         "GPUBOX_MACHINE": spec.machine,
         "GPUBOX_GPUS": ",".join(spec.gpus),
         "NVIDIA_VISIBLE_DEVICES": "void",
+        **({"GRANT_SUDO": "yes"} if spec.root else {}),
     }
 
 

@@ -19,15 +19,19 @@ from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import kwargs_from_env
 from dockerspawner import DockerSpawner
 from traitlets import Bool, Enum, Unicode, default
+from traitlets.config import Config
 
 from .. import hosthelper
 from ..hub import configured
 from ..machines import MachineType
 from ..spawner import GPUSpawner, refusal
 from . import Box, EngineError, container
+from .images import TemplateImages
 
 _ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 _CALLS_AT_ONCE = 32
+# How long the engine may be silent over a call that copies a machine's changes.
+_SAVE_SECONDS = 6 * 3600
 _IMAGE = "gpubox/cpu:latest"
 
 
@@ -96,13 +100,26 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """This thread's own client: requests' sessions are not made for sharing."""
         local = DockerGPUSpawner._per_thread
         if getattr(local, "client", None) is None:
-            kwargs: dict[str, Any] = {"version": DockerGPUSpawner._api_version or "auto"}
-            if self.tls_config:
-                kwargs["tls"] = docker.tls.TLSConfig(**self.tls_config)
-            kwargs |= kwargs_from_env() | self.client_kwargs
-            local.client = docker.APIClient(**kwargs)
+            local.client = self._new_client(version=DockerGPUSpawner._api_version or "auto")
             DockerGPUSpawner._api_version = local.client.api_version
         return local.client
+
+    def _new_client(self, **options: Any) -> docker.APIClient:
+        if self.tls_config:
+            options["tls"] = docker.tls.TLSConfig(**self.tls_config)
+        return docker.APIClient(**options | kwargs_from_env() | self.client_kwargs)
+
+    @classmethod
+    def template_images(cls, config: Config, hub_id: str) -> TemplateImages:
+        """Templates are images of the same engine."""
+        spawner = cls.for_reconciliation(config)
+        assert isinstance(spawner, DockerGPUSpawner)
+        return TemplateImages(lambda: spawner._new_client(timeout=_SAVE_SECONDS), hub_id)
+
+    @property
+    def box_id(self) -> str:
+        """The container."""
+        return str(self.container_id)
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -135,6 +152,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             memory_mib=machine.memory_mib,
             shm_mib=machine.shm_mib,
             pids=machine.pids,
+            root=machine.root,
             binds=self._binds,
         )
 
@@ -165,7 +183,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """See to it that the image is there, before anyone waits in line for a GPU."""
         if self._base_image is None:
             self._base_image = self.image
-        self.image: str = machine.image or self._base_image
+        self.image: str = self._template[1].image if self._template else machine.image or self._base_image
         chosen = self.user_options.get("image")
         image = await self.check_allowed(chosen) if chosen else self.image
         try:
@@ -176,6 +194,13 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             raise refusal(self.explain_failure(error) or str(error), "engine", 503) from error
 
     async def _pull_for(self, machine: MachineType, image: str, missing: ImageNotFound) -> None:
+        if self._template is not None:
+            raise refusal(
+                f"The image of the template {self.template_reference} is gone from this machine. Choose"
+                " another one, and tell the admin.",
+                "image_missing",
+                503,
+            ) from missing
         # Images named gpubox/... are built here; asking a registry for them would only take long.
         if self.pull_policy in ("never", "skip") or image.startswith("gpubox/"):
             raise refusal(

@@ -1,0 +1,397 @@
+"""All that templates ask of the container engine (`gpubox.machine_templates`).
+
+Every call blocks, for as long as a disk takes: use threads. What the engine cannot do is an `EngineError`
+with a sentence. Images are made with Docker's own store of layers in mind; with containerd's, a save is
+refused (`check_store`)."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import tarfile
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import IO, Any, ParamSpec, TypeVar
+
+import requests
+from docker import APIClient
+from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+
+from ..machine_templates import imagefile
+from ..machine_templates.contents import FOLDERS_KEPT, holds_private_key, left_out, outermost, suspects
+from ..refusal import PoolRefusal
+from . import EngineError
+
+_ENGINE_ERRORS = (DockerException, requests.RequestException, OSError, tarfile.TarError)
+# overlayfs takes 128 layers; a machine on top and a base image that grows need some of them.
+MOST_LAYERS = 64
+_TRIES = 3
+_KEY_BYTES = 65536
+_MOST_KEYS_READ = 200
+Say = Callable[[str], None]
+# Beside the layer: /tmp of a box is a mount. Back when the other end says so or is gone.
+_PUT_AWAY = """
+set -u
+aside=$(mktemp -d) || exit 1
+number=0
+for path; do number=$((number + 1)); mv -- "$path" "$aside/$number" || break; done
+[ -e "$path" ] || echo away
+read -r _
+number=0
+for path; do number=$((number + 1)); [ ! -e "$aside/$number" ] || mv -- "$aside/$number" "$path"; done
+rmdir "$aside"
+"""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_words(method: Callable[P, T]) -> Callable[P, T]:
+    """What the engine tells of its errors as an `EngineError`."""
+
+    @wraps(method)
+    def called(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return method(*args, **kwargs)
+        except _ENGINE_ERRORS as error:
+            words = str(getattr(error, "explanation", None) or error).strip()
+            if "no space left on device" in words.lower():
+                raise EngineError(
+                    "The disk is full, so nothing was kept. Tell the admin: gpubox doctor"
+                ) from error
+            raise EngineError(
+                f"The container engine could not do that: {words}. Try again, or tell the admin."
+            ) from error
+
+    return called
+
+
+@dataclass(frozen=True)
+class Found:
+    """A running machine before it is kept. ``size_bytes`` is what its layer has; ``stale`` what stays out of
+    it.
+    """
+
+    container: str
+    parent: Mapping[str, Any]
+    base: str
+    size_bytes: int
+    secrets: tuple[str, ...]
+    stale: tuple[str, ...]
+    mounts: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """An image that was made: its name, and how much it adds to what it came from."""
+
+    name: str
+    size_bytes: int
+
+
+class TemplateImages:
+    """Templates' images of one hub."""
+
+    def __init__(self, connect: Callable[[], APIClient], hub_id: str) -> None:
+        self._connect = connect
+        self._per_thread = threading.local()
+        self._saving = f"gpubox/saving-{hub_id}"
+        self._kept = f"gpubox/template-{hub_id}"
+
+    @property
+    def _client(self) -> Any:
+        """This thread's own client: requests' sessions are not made for sharing."""
+        local = self._per_thread
+        if getattr(local, "client", None) is None:
+            local.client = self._connect()
+        return local.client  # Any: docker-py has types for a part of its methods alone
+
+    # --- a save ------------------------------------------------------------------------------------
+
+    def check_store(self) -> None:
+        """Raise `PoolRefusal` where the engine keeps layers in a way that templates cannot be made in."""
+        if "containerd" in str(self._client.info().get("DriverStatus")):
+            raise PoolRefusal(
+                "Templates need Docker's own image store, and this engine uses containerd's. Tell the admin:"
+                ' "containerd-snapshotter" is to be false in /etc/docker/daemon.json.',
+                "engine",
+            )
+
+    @_in_words
+    def look(self, container: str) -> Found:
+        """What a save of the running container will keep, and what in it looks like a secret."""
+        self.check_store()
+        box = self._client.inspect_container(container)
+        if not box["State"]["Running"]:
+            raise PoolRefusal("The machine does not run any more.", "not_held")
+        try:
+            parent = self._client.inspect_image(box["Image"])
+        except ImageNotFound as error:
+            raise PoolRefusal(
+                "The image that the machine was started from is gone from the engine; start the machine"
+                " anew.",
+                "image_missing",
+            ) from error
+        changes = self._client.diff(container) or []
+        paths = [change["Path"] for change in changes if change["Kind"] != 2]
+        (entry,) = self._client.containers(all=True, size=True, filters={"id": box["Id"]})
+        named, keys = suspects(paths)
+        named += [path for path in keys[:_MOST_KEYS_READ] if self._holds_key(container, path)]
+        return Found(
+            container=box["Id"],
+            parent=parent,
+            base=box["Config"]["Image"],
+            size_bytes=entry.get("SizeRw") or 0,
+            secrets=tuple(sorted(named)),
+            stale=tuple(outermost(path for path in paths if left_out(path))),
+            mounts=frozenset(mount["Destination"] for mount in box["Mounts"]),
+        )
+
+    def _holds_key(self, container: str, path: str) -> bool:
+        try:
+            chunks, _ = self._client.get_archive(container, path)
+            with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+                for entry in archive:
+                    file = archive.extractfile(entry) if entry.isreg() else None
+                    return file is not None and holds_private_key(file.read(_KEY_BYTES))
+        except _ENGINE_ERRORS:
+            return False  # gone meanwhile
+        return False
+
+    @_in_words
+    def keep(self, found: Found, save: str, base: str, say: Say) -> Kept:
+        """Make an image of the machine, which goes on meanwhile. ``save`` is a name of its own.
+
+        Whatever goes wrong, nothing of it is left at the engine.
+        """
+        raw, name = f"{self._saving}:{save}", self.name_of(save)
+        try:
+            say("Keeping the changes")
+            with self._away(found):
+                self._commit(found, save)
+            committed = self._client.inspect_image(raw)
+            layers = list(committed["RootFS"]["Layers"])
+            inherited = list(found.parent["RootFS"]["Layers"])
+            if layers == inherited:
+                raise PoolRefusal(
+                    "Nothing was changed in this machine but homes and temporary files, which are not part"
+                    " of a"
+                    " template.",
+                    "nothing_changed",
+                )
+            new: dict[str, IO[bytes]] = {}
+            try:
+                if len(layers) + 1 > MOST_LAYERS:
+                    say("Making one layer of many")
+                    layers = [self._flatten(raw, save)]
+                layers += [self._add(new, layer) for layer in self._folders(found)]
+                say("Writing the template")
+                config = imagefile.clean_config(found.parent, layers, base, time.time())
+                with tempfile.TemporaryFile() as file:
+                    imagefile.write(file, config, name, new)
+                    file.seek(0)
+                    self._load(file)
+            finally:
+                for layer in new.values():
+                    layer.close()
+            made = self._client.inspect_image(name)
+            return Kept(name, max(0, made["Size"] - found.parent["Size"]))
+        except BaseException:
+            self._remove_quietly(name)
+            raise
+        finally:
+            self._remove_quietly(raw)
+
+    def _commit(self, found: Found, save: str) -> None:
+        # The machine goes on: a file that gets shorter while it is read makes the engine give up ("unexpected
+        # EOF"). After two tries the machine is held still for the third.
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                self._client.commit(found.container, repository=self._saving, tag=save, pause=tries_left == 0)
+                return
+            except APIError as error:
+                if not tries_left or "EOF" not in str(error.explanation):
+                    raise
+
+    @contextmanager
+    def _away(self, found: Found) -> Iterator[None]:
+        """Keep what stays out of templates out of the machine's layer for as long as the block lasts.
+
+        The engine cannot leave files out of a layer, and to take them out later is to copy the image. They
+        lie beside the layer meanwhile, seconds, and come back whatever happens: also when the hub is killed.
+        """
+        if not found.stale:
+            yield
+            return
+        command = ["sh", "-c", _PUT_AWAY, "gpubox", *found.stale]
+        created = self._client.exec_create(found.container, command, stdin=True, user="root")
+        stream = self._client.exec_start(created["Id"], socket=True)
+        # What docker-py hands out for a Unix socket reads only; the socket itself is below it.
+        connection = getattr(stream, "_sock", stream)
+        try:
+            told = b""
+            while b"away" not in told and (part := connection.recv(4096)):
+                told += part
+            if b"away" not in told or self._stale(found.container):
+                paths = ", ".join(found.stale[:5])
+                raise PoolRefusal(
+                    f"These must not be in a template and could not be left out: {paths}. Delete"
+                    " them and save again.",
+                    "stale",
+                )
+            yield
+        finally:
+            connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass  # until all is back
+            stream.close()
+
+    def _stale(self, container: str) -> list[str]:
+        changes = self._client.diff(container) or []
+        return outermost(
+            change["Path"] for change in changes if change["Kind"] != 2 and left_out(change["Path"])
+        )
+
+    def _folders(self, found: Found) -> Iterator[io.BytesIO]:
+        for path in FOLDERS_KEPT:
+            if path in found.mounts:
+                chunks, _ = self._client.get_archive(found.container, path)
+                with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+                    layer = imagefile.folders_layer(archive, path)
+                if layer is not None:
+                    yield layer
+
+    @staticmethod
+    def _add(new: dict[str, IO[bytes]], layer: io.BytesIO) -> str:
+        name = imagefile.diff_id(layer)
+        new[name] = layer
+        return name
+
+    def _flatten(self, image: str, save: str) -> str:
+        """One layer with all that the image has, less what is left out; its name."""
+        flat = f"{save}-flat"
+        scratch = self._client.create_container(image, command=["true"])["Id"]
+        try:
+            with _filtered_pipe(_Stream(self._client.export(scratch))) as stream:
+                self._client.import_image_from_stream(stream, repository=self._saving, tag=flat)
+            (layer,) = self._client.inspect_image(f"{self._saving}:{flat}")["RootFS"]["Layers"]
+            return str(layer)
+        finally:
+            self._client.remove_container(scratch, v=True)
+
+    def _load(self, file: IO[bytes]) -> None:
+        for told in self._client.load_image(file):
+            if "error" in told:
+                raise APIError(str(told["error"]), explanation=str(told["error"]))
+
+    # --- images that are there ---------------------------------------------------------------------
+
+    @_in_words
+    def users_of(self, image: str) -> list[str]:
+        """Names of the containers, running or stopped, that were made from an image."""
+        try:
+            wanted = self._client.inspect_image(image)["Id"]
+        except ImageNotFound:
+            return []
+        return [
+            box["Names"][0].lstrip("/")
+            for box in self._client.containers(all=True)
+            if box["ImageID"] == wanted and box["Names"]
+        ]
+
+    def name_of(self, save: str) -> str:
+        """The name that the image of a save gets."""
+        return f"{self._kept}:{save}"
+
+    @_in_words
+    def remove(self, image: str) -> None:
+        """Remove an image; one that is gone already is no error."""
+        try:
+            self._client.remove_image(image)
+        except NotFound:
+            return
+
+    @_in_words
+    def sweep(self) -> int:
+        """Remove what saves of a hub that ended in the middle have left; how many images that were."""
+        left = self._client.images(self._saving)
+        for image in left:
+            for tag in image["RepoTags"] or ():
+                self._remove_quietly(tag)
+        return len(left)
+
+    @_in_words
+    def unrecorded(self, recorded: set[str]) -> list[str]:
+        """Images of templates of this hub that no record names."""
+        tags = [tag for image in self._client.images(self._kept) for tag in image["RepoTags"] or ()]
+        return sorted(tag for tag in tags if tag.startswith(f"{self._kept}:") and tag not in recorded)
+
+    def _remove_quietly(self, image: str) -> None:
+        try:
+            self._client.remove_image(image)
+        except _ENGINE_ERRORS:
+            return  # there is none, or the next sweep has it
+
+
+class _Stream(io.RawIOBase):
+    """Chunks, as docker-py hands them out, as a file to read."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        self._chunks = chunks
+        self._rest = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            chunk = next(self._chunks, None)
+            if chunk is None:
+                return 0
+            self._rest = chunk
+        taken = self._rest[: len(buffer)]
+        buffer[: len(taken)] = taken
+        self._rest = self._rest[len(taken) :]
+        return len(taken)
+
+    def read(self, size: int | None = -1) -> bytes:
+        """As much as was asked for, unless it ends before: tarfile takes less for the end."""
+        if size is None or size < 0:
+            return self._rest + b"".join(self._chunks)
+        parts, missing = [], size
+        while missing and (part := super().read(missing)):
+            parts.append(part)
+            missing -= len(part)
+        return b"".join(parts)
+
+
+class _filtered_pipe:
+    """A tar archive without what is left out, as a file to read while it is made on a thread."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+
+    def __enter__(self) -> IO[bytes]:
+        reading, writing = os.pipe()
+        self._reader = os.fdopen(reading, "rb")
+
+        def copy() -> None:
+            # An archive that ends early is an error to the engine, which then tells of it.
+            with os.fdopen(writing, "wb") as target:
+                try:
+                    imagefile.filter_layer(self._source, target, left_out)
+                except _ENGINE_ERRORS:
+                    return
+
+        self._thread = threading.Thread(target=copy, daemon=True)
+        self._thread.start()
+        return self._reader
+
+    def __exit__(self, *exception: object) -> None:
+        self._reader.close()
+        self._thread.join()

@@ -1,0 +1,339 @@
+"""The hub's templates: what is asked of them, by people and by starts. Lives on the hub's event loop.
+
+Whoever asks is an `Actor`, for whom the service or the command line vouches; what they may do is decided
+here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ..engines import EngineError
+from ..refusal import PoolRefusal
+from ..rules import rule_for
+from . import (
+    EVERYONE,
+    SHARE_KINDS,
+    Actor,
+    NoSuchTemplate,
+    NotAllowed,
+    Share,
+    Template,
+    Version,
+    check_name,
+    check_note,
+    rights,
+    split_reference,
+)
+from .saving import Save
+from .store import TemplateStore
+
+if TYPE_CHECKING:
+    from ..engines.images import Found, Kept, TemplateImages
+    from ..hub import GPUHub
+    from ..spawner import GPUSpawner
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# A save is disk work: more side by side makes each of them slower.
+_SAVES_AT_ONCE = 2
+
+
+class TemplateLibrary:
+    """Templates of one hub."""
+
+    def __init__(self, hub: GPUHub, store: TemplateStore, images: TemplateImages | None) -> None:
+        self._hub = hub
+        self._store = store
+        self._images = images
+        self._saves: dict[str, Save] = {}
+        self._threads = ThreadPoolExecutor(_SAVES_AT_ONCE, thread_name_prefix="gpubox-save")
+        self._followed: set[asyncio.Future[Any]] = set()
+
+    async def open(self) -> None:
+        """Clear away what saves have left that a killed hub did not end."""
+        if self._images is None:
+            return
+        try:
+            if left := await self._on_thread(self._images.sweep):
+                log.warning("%d saves of templates were cut short when the hub ended; they are gone.", left)
+        except EngineError as error:
+            log.warning("What unfinished saves of templates left could not be removed: %s", error)
+
+    # --- who has what ------------------------------------------------------------------------------
+
+    async def overview(self, actor: Actor) -> dict[str, Any]:
+        """The templates that they may see, their saves under way, and how much room they have."""
+        templates = await self._hub.ask(self._store.all)
+        seen = [told for template in templates if (told := rights.seen_by(template, actor))]
+        self._saves = {key: save for key, save in self._saves.items() if not save.is_old_news}
+        saves = [
+            save.as_dict() for save in self._saves.values() if actor.is_admin or save.owner == actor.name
+        ]
+        used = sum(template.size_bytes for template in templates if template.owner == actor.name)
+        rule = self._quota(actor)
+        return {
+            "templates": seen,
+            "saves": saves,
+            "used_bytes": used,
+            "limit_bytes": rule and rule[0],
+        }
+
+    async def choose(self, reference: str, actor: Actor | None) -> tuple[Template, Version]:
+        """The version to start from; where none is named, the newest. Actor None is the admin's own choice.
+
+        Raises `NoSuchTemplate`; of one that is not shared with them it tells nothing else.
+        """
+        owner, name, number = split_reference(reference)
+        template = await self._hub.ask(self._store.find, owner, name)
+        versions = template.versions if actor is None else rights.startable(template, actor)
+        found = [version for version in versions if number in (None, version.number)]
+        if not found:
+            which = f" version {number} of" if versions else ""
+            raise NoSuchTemplate(f"There is no{which} template {owner}/{name}.")
+        return template, found[-1]
+
+    async def _managed(self, reference: str, actor: Actor) -> Template:
+        owner, name, _ = split_reference(reference)
+        template = await self._hub.ask(self._store.find, owner, name)
+        if not rights.manages(template, actor):
+            if not rights.startable(template, actor):
+                raise NoSuchTemplate(f"There is no template {owner}/{name}.")
+            raise NotAllowed(
+                f"{template.reference} is {template.owner}'s: only they may change it, or an admin."
+            )
+        return template
+
+    # --- save --------------------------------------------------------------------------------------
+
+    async def save(self, actor: Actor, owner: str, server: str, name: str, note: str) -> dict[str, Any]:
+        """Begin to save a running machine as a template of its user. Raises `PoolRefusal`, `NotAllowed`."""
+        check_name(name)
+        note = check_note(note)
+        if owner != actor.name and not actor.is_admin:
+            raise NotAllowed("That machine is not yours: ask its user to save it.")
+        spawner = dict(self._hub.spawners()).get((owner, server))
+        if spawner is None or not spawner.ready:
+            raise PoolRefusal("That machine does not run; start it, then save it.", "not_held")
+        images = self._need_images()
+        if any(
+            one.ended_at is None and (one.owner, one.server) == (owner, server)
+            for one in self._saves.values()
+        ):
+            raise PoolRefusal("This machine is being saved already.", "saving")
+        save = Save(owner, server, name)
+        self._saves[save.id] = save
+        save.task = asyncio.create_task(self._save(images, save, spawner, actor, note))
+        return save.as_dict()
+
+    async def _save(
+        self, images: TemplateImages, save: Save, spawner: GPUSpawner, actor: Actor, note: str
+    ) -> None:
+        container, machine, base = spawner.box_id, spawner.machine, spawner.template_reference
+        try:
+            found = await self._on_thread(images.look, container)
+            save.size_bytes, save.secrets = found.size_bytes, found.secrets
+            await self._check_room(save, actor)
+            kept = await self._keep(images, found, save, base or found.base)
+            version = await self._hub.ask(
+                lambda: self._store.add_version(
+                    save.owner,
+                    save.name,
+                    note,
+                    time.time(),
+                    image=kept.name,
+                    base=base or found.base,
+                    machine=machine.name if machine else "",
+                    size_bytes=kept.size_bytes,
+                    secrets=list(found.secrets),
+                    cleared=not found.secrets,
+                )
+            )
+        except asyncio.CancelledError:
+            save.end("cancelled", "Cancelled. Nothing was kept.")
+        except PoolRefusal as error:
+            save.end("failed", str(error))
+        except EngineError as error:
+            log.error("%s's machine could not be saved as %s: %s", save.owner, save.name, error)
+            save.end("failed", str(error))
+        except Exception:
+            log.exception("%s's machine could not be saved as %s.", save.owner, save.name)
+            save.end("failed", "Something went wrong, so nothing was kept; the hub's log has the details.")
+        else:
+            save.version, save.size_bytes = version.number, version.size_bytes
+            save.end("done", f"Saved as version {version.number} of {save.name}.")
+            log.info("%s saved %s, version %d.", save.owner, save.name, version.number)
+
+    async def _keep(self, images: TemplateImages, found: Found, save: Save, base: str) -> Kept:
+        def say(words: str) -> None:
+            save.words = words
+
+        keeping = asyncio.ensure_future(self._on_thread(images.keep, found, save.id, base, say))
+        try:
+            return await asyncio.shield(keeping)
+        except asyncio.CancelledError:
+            # The engine cannot be called back: what it makes is removed when it has been made.
+            self._follow(asyncio.ensure_future(self._undo(images, keeping)))
+            raise
+
+    async def _undo(self, images: TemplateImages, keeping: asyncio.Future[Kept]) -> None:
+        try:
+            kept = await keeping
+            await self._on_thread(images.remove, kept.name)
+        except (PoolRefusal, EngineError) as error:
+            log.info("A save that was cancelled ended with: %s", error)
+
+    async def cancel(self, actor: Actor, save: str) -> None:
+        """End a save under way. Raises `NoSuchTemplate`."""
+        found = self._saves.get(save)
+        if found is None or not (actor.is_admin or found.owner == actor.name):
+            raise NoSuchTemplate("There is no such save.")
+        if found.task is not None:
+            found.task.cancel()
+            await asyncio.wait({found.task})
+
+    async def _check_room(self, save: Save, actor: Actor) -> None:
+        limit = self._quota(Actor(save.owner, actor.groups if actor.name == save.owner else frozenset()))
+        if limit is None:
+            return
+        templates = await self._hub.ask(self._store.all)
+        used = sum(template.size_bytes for template in templates if template.owner == save.owner)
+        if used + save.size_bytes > limit[0]:
+            raise PoolRefusal(
+                f"This would take {_gib(save.size_bytes)}, and your templates take {_gib(used)} of the"
+                f" {_gib(limit[0])} that you may have. Delete one that you need no more. {limit[1]}".strip(),
+                "over_quota",
+            )
+
+    def _quota(self, actor: Actor) -> tuple[int, str] | None:
+        rules = self._hub.parsed_rules
+        rule = rule_for(rules, actor.name, actor.groups, lambda rule: rule.templates_mib)
+        return None if rule is None else ((rule.templates_mib or 0) * 2**20, rule.words)
+
+    # --- change, share, delete ---------------------------------------------------------------------
+
+    async def describe(self, actor: Actor, template: str, name: str, note: str) -> None:
+        """Give a template another name and note."""
+        found = await self._managed(template, actor)
+        if name != found.name:
+            self._check_not_official(found)
+        await self._hub.ask(self._store.describe, found.id, check_name(name), check_note(note))
+
+    async def share(self, actor: Actor, template: str, kind: str, name: str, accept: bool) -> None:
+        """Share all versions with a user, a group or everyone.
+
+        ``accept`` says that what looks like a secret is none; else `PoolRefusal` (``secrets``) has the paths.
+        """
+        found = await self._managed(template, actor)
+        share = _share(kind, name)
+        paths = sorted(
+            {path for version in found.versions if not version.cleared for path in version.secrets}
+        )
+        if paths and not accept:
+            shown = ", ".join(paths[:10]) + (f" and {len(paths) - 10} more" if len(paths) > 10 else "")
+            raise PoolRefusal(
+                f"These look like secrets, and whoever starts from the template can read them: {shown}."
+                " Delete them and save again, or share it all the same.",
+                "secrets",
+            )
+        await self._hub.ask(lambda: self._store.share(found.id, share, clear=accept))
+        log.info("%s shares %s with %s.", actor.name or "The command line", found.reference, name or kind)
+
+    async def unshare(self, actor: Actor, template: str, kind: str, name: str) -> None:
+        """Share it with somebody no more; what they have started goes on."""
+        found = await self._managed(template, actor)
+        await self._hub.ask(self._store.unshare, found.id, _share(kind, name))
+
+    async def remove(self, actor: Actor, template: str) -> None:
+        """Delete a version, or with none named all of them. Raises `PoolRefusal` where a machine uses it."""
+        found = await self._managed(template, actor)
+        _, _, number = split_reference(template)
+        versions = [version for version in found.versions if number in (None, version.number)]
+        if not versions:
+            raise NoSuchTemplate(f"There is no version {number} of {found.reference}.")
+        if len(versions) == len(found.versions):
+            self._check_not_official(found)
+        images = self._need_images()
+        for version in versions:
+            await self._check_unused(images, found, version)
+        for version in versions:
+            try:
+                await self._on_thread(images.remove, version.image)
+            except EngineError as error:
+                raise PoolRefusal(str(error), "engine") from error
+            await self._hub.ask(self._store.remove_version, found.id, version.number)
+            log.info("Version %d of template %s is deleted.", version.number, found.reference)
+
+    async def _check_unused(self, images: TemplateImages, template: Template, version: Version) -> None:
+        reference = f"{template.reference}:{version.number}"
+        starting = [
+            f"{user}/{server}" if server else user
+            for (user, server), spawner in self._hub.spawners()
+            if spawner.active and spawner.template_reference == reference
+        ]
+        try:
+            using = starting or await self._on_thread(images.users_of, version.image)
+        except EngineError as error:
+            raise PoolRefusal(str(error), "engine") from error
+        if using:
+            raise PoolRefusal(
+                f"{reference} is in use: {', '.join(sorted(using))}. Delete it when that has been stopped.",
+                "in_use",
+            )
+
+    def _check_not_official(self, template: Template) -> None:
+        for machine in self._hub.machines:
+            if machine.template and split_reference(machine.template)[:2] == (template.owner, template.name):
+                raise PoolRefusal(
+                    f"{machine.title} starts from {template.reference}: the admin has to change that first.",
+                    "in_use",
+                )
+
+    async def prune(self, *, really: bool) -> list[str]:
+        """Images of templates that have no record any more; removed where that is ``really`` wanted."""
+        images = self._need_images()
+        recorded = {
+            one.image for template in await self._hub.ask(self._store.all) for one in template.versions
+        }
+        recorded |= self._under_way(images)
+        found = await self._on_thread(images.unrecorded, recorded)
+        for image in found if really else ():
+            await self._on_thread(images.remove, image)
+        return found
+
+    def _under_way(self, images: TemplateImages) -> set[str]:
+        return {images.name_of(save.id) for save in self._saves.values() if save.ended_at is None}
+
+    # --- threads -----------------------------------------------------------------------------------
+
+    def _need_images(self) -> TemplateImages:
+        if self._images is None:
+            raise PoolRefusal("Machines of this hub cannot be saved: they run in no container.", "engine")
+        return self._images
+
+    async def _on_thread(self, function: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
+
+    def _follow(self, task: asyncio.Future[Any]) -> None:
+        self._followed.add(task)
+        task.add_done_callback(self._followed.discard)
+
+
+def _share(kind: str, name: str) -> Share:
+    if kind not in SHARE_KINDS:
+        raise PoolRefusal(f"Share with: {', '.join(SHARE_KINDS)}; not with {kind!r}.", "share")
+    if kind == EVERYONE:
+        return Share(kind)
+    if not name or len(name) > 255 or not name.isprintable():
+        raise PoolRefusal(f"Which {kind}? Name one.", "share")
+    return Share(kind, name)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB"
