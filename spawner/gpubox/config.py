@@ -16,7 +16,7 @@ from . import pages, paths
 from .host import HostProblem
 from .host.admin import admin_password
 from .hub import open_with
-from .service.settings import ACCESS, HUB_ADMIN, MANAGE, SERVICE
+from .service.settings import ACCESS, HUB_ADMIN, MANAGE, SERVICE, TEMPLATES
 
 NETWORK = "gpubox"
 
@@ -60,11 +60,12 @@ def add_service(c: Any, url: str) -> None:
             "environment": {"GPUBOX_DIR": str(paths.state_dir())},
             # Part of the hub: nobody is asked whether it may know who they are.
             "oauth_no_confirm": True,
-            "oauth_client_allowed_scopes": [ACCESS, MANAGE, HUB_ADMIN],
+            "oauth_client_allowed_scopes": [ACCESS, MANAGE, TEMPLATES, HUB_ADMIN],
         }
     ]
     c.JupyterHub.custom_scopes = {
-        MANAGE: {"description": "Manage the GPU machines of others: see, end and extend them"}
+        MANAGE: {"description": "Manage the GPU machines of others: see, end and extend them"},
+        TEMPLATES: {"description": "Save machines as templates, share and change them"},
     }
     c.JupyterHub.load_roles = [
         {
@@ -77,9 +78,9 @@ def add_service(c: Any, url: str) -> None:
             ],
         }
     ]
-    c.JupyterHub.extra_user_scopes = {ACCESS}
+    c.JupyterHub.extra_user_scopes = {ACCESS, TEMPLATES}
     # What a box asks the service, it asks as its user.
-    c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", ACCESS]
+    c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", ACCESS, TEMPLATES]
 
 
 def _listen(c: Any, port: int) -> None:

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import requests
 import sqlalchemy as sa
 
 from gpubox.control.client import HubRefused, ask
@@ -19,7 +20,7 @@ ALICE, BOB, CAROL = ({"name": name, "groups": [], "is_admin": False} for name in
 
 @pytest.fixture(scope="module")
 def hub(make_module_hub):
-    hub = make_module_hub(machines=[CPU, ROOT], extra_config=RULES).start()
+    hub = make_module_hub(machines=[CPU, ROOT], extra_config=RULES, service=True).start()
     yield hub
     hub_id = (hub.directory / "state" / "hub-id").read_text().strip()
     hub.close()
@@ -232,6 +233,42 @@ def test_two_saves_at_once_and_one_that_is_cancelled(hub, lab):
     assert ended(hub, begun, ALICE)["state"] == "cancelled"
     assert "other" not in {one["name"] for one in wish(hub, "overview", actor=ALICE)["templates"]}
     assert refused(hub, "save", actor=BOB, owner="alice", server="", name="mine", note="").status == 403
+
+
+def test_a_box_saves_itself_with_its_own_token_and_nobody_elses(hub, lab):
+    environment = dict(pair.split("=", 1) for pair in hub.container("alice").attrs["Config"]["Env"])
+    url = f"{hub.url}/services/gpubox/api/templates"
+    headers = {"Authorization": f"token {environment['JUPYTERHUB_API_TOKEN']}"}
+
+    def post(what, **fields):
+        return requests.post(f"{url}/{what}", json=fields, headers=headers, timeout=60)
+
+    begun = post("save", server="", name="by-box", note="<b>bold</b>")
+    assert begun.status_code == 200, begun.text
+    assert ended(hub, begun.json(), ALICE)["state"] == "done"
+    told = requests.get(url, headers=headers, timeout=60).json()
+    (found,) = (one for one in told["templates"] if one["name"] == "by-box")
+    assert (found["note"], found["mine"]) == ("<b>bold</b>", True)
+    assert post("share", template="alice/by-box", kind="user", name="bob", accept=False).status_code == 200
+    assert post("save", server="", name="../x").status_code == 409
+    assert post("save", server="none", name="x").status_code == 409
+    assert post("remove", template="carol/lab").status_code == 404
+    assert post("share", template="alice/by-box", kind="user", name="bob", accept="yes").status_code == 400
+    assert requests.get(url, timeout=60).status_code == 401
+    # The note is somebody's words: the form of whoever it is shared with shows them, and no markup.
+    form = render_form(hub, "bob")
+    assert "alice/by-box:1" in form and "&lt;b&gt;bold" in form and "<b>bold" not in form
+    assert post("remove", template="alice/by-box").status_code == 200
+
+
+def render_form(hub, user):
+    """The start form as that user sees it."""
+    session = requests.Session()
+    page = session.get(f"{hub.url}/hub/login", timeout=60)
+    token = session.cookies.get("_xsrf", path="/hub/")
+    told = {"username": user, "password": hub.password, "_xsrf": token}
+    assert session.post(f"{hub.url}/hub/login", data=told, timeout=60).ok, page.text
+    return session.get(f"{hub.url}/hub/spawn", timeout=60).text
 
 
 def test_over_the_quota_nothing_is_kept(hub):

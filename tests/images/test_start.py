@@ -114,8 +114,17 @@ def test_root_becomes_the_user_that_is_asked_for(image: str) -> None:
 def test_the_user_that_root_became_has_no_way_back(image: str) -> None:
     capabilities = said(image, "grep", "CapEff", "/proc/self/status", options=as_root(NB_UID="2000"))
     assert set(capabilities.split()[1]) == {"0"}
-    ran = run(image, "id", "-u", options=as_root(GRANT_SUDO="yes"))
-    assert ran.stdout.strip() == "1000" and "GRANT_SUDO is not heeded" in ran.stderr
+    assert run(image, "sudo", "-n", "id", options=as_root(NB_UID="2000")).returncode != 0
+
+
+def test_sudo_is_granted_where_the_container_may_have_it(image: str) -> None:
+    options = as_root(NB_USER="ada", NB_UID="2000", GRANT_SUDO="yes")
+    told = said(image, "sh", "-c", "id -un; sudo -n id -u; sudo -n sh -c 'command -v pip'", options=options)
+    assert told.split() == ["ada", "0", "/opt/ml/bin/pip"]
+    locked = ("--security-opt=no-new-privileges", *options)
+    ran = run(image, "id", "-u", options=locked)
+    assert ran.stdout.strip() == "2000" and "GRANT_SUDO is not heeded" in ran.stderr
+    assert run(image, "sudo", "-n", "id", options=locked).returncode != 0
 
 
 def test_a_home_of_somebody_else_can_be_taken_over(image: str, volume: str) -> None:

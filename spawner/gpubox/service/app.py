@@ -19,7 +19,7 @@ from tornado.web import Application, RequestHandler, url
 from ..control.client import HubClient
 from ..db import connect
 from ..rules import parse_rules
-from . import activities, api, bill, boxes, metrics, pages
+from . import activities, api, bill, boxes, metrics, pages, templates
 from . import view as views
 from .broadcast import Broadcast
 from .live import Live
@@ -31,7 +31,8 @@ log = logging.getLogger(__name__)
 
 
 # What openapi.json describes.
-API_ROUTES = [*api.ROUTES, *bill.ROUTES, *activities.ROUTES, *boxes.ROUTES, *metrics.ROUTES]
+_TOPICS = (api, bill, activities, boxes, metrics, templates)
+API_ROUTES = [route for topic in _TOPICS for route in topic.ROUTES]
 
 
 class Service:

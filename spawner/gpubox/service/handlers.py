@@ -86,7 +86,8 @@ class APIHandler(Handler):
             raise Refusal(400, f"Expected a JSON object with, at most: {', '.join(kinds)}.")
         for name, value in told.items():
             kind = kinds[name]
-            if value is not None and (isinstance(value, bool) or not isinstance(value, kind)):
+            is_odd_flag = isinstance(value, bool) and kind is not bool  # to Python it is a number, too
+            if value is not None and (is_odd_flag or not isinstance(value, kind)):
                 raise Refusal(400, f"{name}: not of the kind that was expected.")
         return {name: told.get(name) for name in kinds}
 

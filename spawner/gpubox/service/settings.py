@@ -23,6 +23,9 @@ HUB_ADMIN = "admin-ui"
 MANAGE = "custom:gpubox:manage"
 """The scope of those who manage; with ``!group=students`` they manage that group's leases alone."""
 
+TEMPLATES = "custom:gpubox:templates"
+"""The scope of those who may save, share and change templates: everybody, unless the lab says otherwise."""
+
 KINDS = ("free", "end", "idle", "budget", "lost", "ask")
 """The kinds of notices."""
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .settings import HUB_ADMIN, MANAGE
+from .settings import HUB_ADMIN, MANAGE, TEMPLATES
 
 _OF_GROUP = f"{MANAGE}!group="
 METRICS = "read:metrics"
@@ -31,6 +31,7 @@ class Viewer:
     name: str
     audience: Audience
     may_scrape: bool = False
+    may_save: bool = False
     groups: frozenset[str] = frozenset()
 
     @classmethod
@@ -44,6 +45,7 @@ class Viewer:
             name=model["name"] if is_user else "",
             audience=Audience(is_admin, frozenset() if is_admin else groups),
             may_scrape=is_admin or METRICS in scopes,
+            may_save=is_user and TEMPLATES in scopes,
             groups=frozenset(model.get("groups") or ()) if is_user else frozenset(),
         )
 

@@ -1,0 +1,77 @@
+"""The API of templates: what the hub is asked for people, in their name; openapi.json describes it.
+
+Who may do what with which template is decided in the hub (`gpubox.machine_templates.library`); here is who
+asks, and whether they may have templates at all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .handlers import APIHandler, Refusal
+
+# Longer than any that the hub takes: its sentences say which are right.
+_LONGEST = 1000
+
+
+class TemplatesHandler(APIHandler):
+    """GET api/templates"""
+
+    async def get(self) -> None:
+        self.answer(await self.wish("overview"))
+
+    async def wish(self, what: str, **fields: Any) -> dict[str, Any]:
+        """What the hub answers to the caller. Raises `Refusal`."""
+        viewer = self.viewer
+        if not viewer.may_save and not viewer.is_admin:
+            raise Refusal(403, "You may not use templates here; ask the admin.")
+        actor = {"name": viewer.name, "groups": sorted(viewer.groups), "is_admin": viewer.is_admin}
+        return await self.ask_hub(f"templates/{what}", actor=actor, **fields)
+
+    def words(self, *names: str) -> dict[str, str]:
+        """The body's fields, which are all text; one that is not there is empty."""
+        told = {name: value or "" for name, value in self.fields(**dict.fromkeys(names, str)).items()}
+        if any(len(value) > _LONGEST for value in told.values()):
+            raise Refusal(400, f"{_LONGEST} characters at most.")
+        return told
+
+
+class SaveHandler(TemplatesHandler):
+    """POST api/templates/save: a machine of the caller's own"""
+
+    async def post(self) -> None:
+        told = self.words("server", "name", "note")
+        self.answer(await self.wish("save", owner=self.viewer.name, **told))
+
+
+class WishHandler(TemplatesHandler):
+    """POST api/templates/cancel, describe, unshare, remove: all their fields are text"""
+
+    FIELDS = {
+        "cancel": ("save",),
+        "describe": ("template", "name", "note"),
+        "unshare": ("template", "kind", "name"),
+        "remove": ("template",),
+    }
+
+    async def post(self, what: str) -> None:
+        await self.wish(what, **self.words(*self.FIELDS[what]))
+        self.answer({})
+
+
+class ShareHandler(TemplatesHandler):
+    """POST api/templates/share"""
+
+    async def post(self) -> None:
+        told = self.fields(template=str, kind=str, name=str, accept=bool)
+        accept = bool(told.pop("accept"))
+        await self.wish("share", accept=accept, **{name: value or "" for name, value in told.items()})
+        self.answer({})
+
+
+ROUTES: list[tuple[str, type[APIHandler]]] = [
+    (r"api/templates", TemplatesHandler),
+    (r"api/templates/save", SaveHandler),
+    (r"api/templates/share", ShareHandler),
+    (rf"api/templates/({'|'.join(WishHandler.FIELDS)})", WishHandler),
+]
