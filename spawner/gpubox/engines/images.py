@@ -32,6 +32,7 @@ _ENGINE_ERRORS = (DockerException, requests.RequestException, OSError, tarfile.T
 # overlayfs takes 128 layers; a machine on top and a base image that grows need some of them.
 MOST_LAYERS = 64
 _TRIES = 3
+_FLAT = "-flat"
 _KEY_BYTES = 65536
 _MOST_KEYS_READ = 200
 Say = Callable[[str], None]
@@ -205,7 +206,8 @@ class TemplateImages:
             self._remove_quietly(name)
             raise
         finally:
-            self._remove_quietly(raw)
+            for left in (raw, f"{raw}{_FLAT}"):
+                self._remove_quietly(left)
 
     def _commit(self, found: Found, save: str) -> None:
         # The machine goes on: a file that gets shorter while it is read makes the engine give up ("unexpected
@@ -274,7 +276,7 @@ class TemplateImages:
 
     def _flatten(self, image: str, save: str) -> str:
         """One layer with all that the image has, less what is left out; its name."""
-        flat = f"{save}-flat"
+        flat = f"{save}{_FLAT}"
         scratch = self._client.create_container(image, command=["true"])["Id"]
         try:
             with _filtered_pipe(_Stream(self._client.export(scratch))) as stream:

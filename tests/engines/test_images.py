@@ -1,0 +1,115 @@
+"""Saves at a real engine, where no hub is needed: many layers made one, a file that shrinks, a full disk."""
+
+import subprocess
+
+import docker
+import pytest
+
+from fixtures.engine import IMAGE, Engine, _make_namespace, _remove_namespace
+from gpubox.engines import EngineError, images
+from gpubox.engines.images import TemplateImages
+
+HUB = "0123456789abcdef"
+
+
+@pytest.fixture
+def box(docker_client):
+    """A machine of the base image, with a token in its environment, in which things were changed."""
+    container = docker_client.containers.run(
+        IMAGE,
+        ["sleep", "600"],
+        detach=True,
+        environment={"JUPYTERHUB_API_TOKEN": "do-not-keep"},
+        volumes=["/tmp"],
+    )
+    run(
+        container,
+        "mkdir -p /opt/x; echo kept >/opt/x/file; rm /etc/debian_version; echo old >/root/.bash_history",
+    )
+    yield container
+    container.remove(force=True, v=True)
+
+
+@pytest.fixture
+def keeper(docker_client):
+    yield TemplateImages(lambda: docker.APIClient(timeout=600), HUB)
+    for repository in (f"gpubox/template-{HUB}", f"gpubox/saving-{HUB}"):
+        for image in docker_client.images.list(repository):
+            docker_client.images.remove(image.id, force=True)
+
+
+def run(container, script):
+    code, output = container.exec_run(["sh", "-c", script])
+    assert code == 0, output.decode()
+    return output.decode()
+
+
+def inside(client, image, script):
+    return client.containers.run(image, ["sh", "-c", script], remove=True).decode()
+
+
+LOOK = "cat /opt/x/file; ls /root/.bash_history /etc/debian_version 2>/dev/null; env | grep JUPYTERHUB; true"
+
+
+def test_a_machine_of_many_layers_becomes_one_of_one(docker_client, box, keeper, monkeypatch):
+    monkeypatch.setattr(images, "MOST_LAYERS", 1)
+    kept = keeper.keep(keeper.look(box.id), "flat", IMAGE, lambda words: None)
+    assert len(docker_client.images.get(kept.name).attrs["RootFS"]["Layers"]) == 1
+    assert inside(docker_client, kept.name, LOOK) == "kept\n"
+    assert docker_client.images.list(f"gpubox/saving-{HUB}") == []
+
+
+def test_what_stays_out_is_back_in_the_machine_when_the_save_is_over(docker_client, box, keeper):
+    found = keeper.look(box.id)
+    assert found.stale == ("/root/.bash_history",)
+    kept = keeper.keep(found, "one", IMAGE, lambda words: None)
+    assert run(box, "cat /root/.bash_history") == "old\n"
+    assert inside(docker_client, kept.name, LOOK) == "kept\n"
+    assert len(docker_client.images.get(kept.name).attrs["RootFS"]["Layers"]) == 2
+
+
+def test_a_file_that_shrinks_all_the_time_does_not_fail_the_save(docker_client, box, keeper):
+    run(box, "dd if=/dev/zero of=/opt/x/big bs=1M count=60 2>/dev/null")
+    box.exec_run(
+        ["sh", "-c", "while :; do : >/opt/x/log; head -c 20000000 /dev/zero >/opt/x/log; done"], detach=True
+    )
+    kept = keeper.keep(keeper.look(box.id), "busy", IMAGE, lambda words: None)
+    assert inside(docker_client, kept.name, "cat /opt/x/file") == "kept\n"
+    assert docker_client.containers.get(box.id).status == "running"
+
+
+@pytest.fixture
+def small_engine(tmp_path, docker_client, image):
+    """An engine of the test's own with a disk of 600 MB."""
+    data = tmp_path / "data"
+    data.mkdir()
+    _make_namespace()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(data)], check=True)
+    engine = Engine(tmp_path).start()
+    try:
+        engine.client().images.load(docker_client.images.get(IMAGE).save(named=True))
+        yield engine
+    finally:
+        for container in engine.client().containers.list(all=True):
+            container.remove(force=True)
+        engine.stop()
+        _remove_namespace()
+        subprocess.run(["umount", "--lazy", str(data)], check=False)
+
+
+def test_a_full_disk_leaves_what_was_there_and_says_so(small_engine):
+    client = small_engine.client()
+    keeper = TemplateImages(lambda: docker.APIClient(base_url=small_engine.url, timeout=600), HUB)
+    box = client.containers.run(IMAGE, ["sleep", "600"], detach=True, network_mode="none")
+    run(box, "mkdir /opt/x && echo kept >/opt/x/file")
+    first = keeper.keep(keeper.look(box.id), "first", IMAGE, lambda words: None)
+
+    run(box, "head -c 300000000 /dev/urandom >/opt/x/big")
+    with pytest.raises(EngineError, match="disk is full, so nothing was kept"):
+        keeper.keep(keeper.look(box.id), "second", IMAGE, lambda words: None)
+    assert [tag for image in client.images.list() for tag in image.tags if HUB in tag] == [first.name]
+    assert run(box, "cat /opt/x/file") == "kept\n"
+
+    run(box, "rm /opt/x/big")
+    keeper.keep(keeper.look(box.id), "third", IMAGE, lambda words: None)
+    assert inside(client, first.name, "cat /opt/x/file") == "kept\n"
