@@ -1,7 +1,6 @@
-"""What templates cost: a save of 1 GiB against `docker commit` alone, a start from one against one from its base image,
-and the list of 1,000. Prints medians and the ratios that are promised; exit status 1 where one is missed.
+"""What templates cost: a save of 1 GiB against `docker commit`, a start against the base image's, and a list.
 
-Run by `make bench`.
+Prints medians and the ratios that are promised; exit status 1 where one is missed. Run by `make bench`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """Templates on a real hub and engine: saved while the machine goes on, shared, started from, deleted."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -249,7 +251,7 @@ def test_a_box_saves_itself_with_its_own_token_and_nobody_elses(hub, lab):
     told = requests.get(url, headers=headers, timeout=60).json()
     (found,) = (one for one in told["templates"] if one["name"] == "by-box")
     assert (found["note"], found["mine"]) == ("<b>bold</b>", True)
-    assert post("share", template="alice/by-box", kind="user", name="bob", accept=False).status_code == 200
+    assert post("share", template="alice/by-box", kind="user", name="bob", accept=True).status_code == 200
     assert post("save", server="", name="../x").status_code == 409
     assert post("save", server="none", name="x").status_code == 409
     assert post("remove", template="carol/lab").status_code == 404
@@ -269,6 +271,27 @@ def render_form(hub, user):
     told = {"username": user, "password": hub.password, "_xsrf": token}
     assert session.post(f"{hub.url}/hub/login", data=told, timeout=60).ok, page.text
     return session.get(f"{hub.url}/hub/spawn", timeout=60).text
+
+
+def test_the_command_line_saves_lists_shares_and_deletes(hub, lab):
+    def gpubox(*words):
+        command = [Path(sys.executable).with_name("gpubox"), "template", *words]
+        environment = {**os.environ, "GPUBOX_DIR": str(hub.directory / "state")}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+
+    box_run(hub, "alice", "sudo touch /opt/lab/id_rsa")
+    done = gpubox("save", "alice", "--name", "cli", "--note", "from a terminal")
+    assert done.returncode == 0 and "Saved as version 1 of cli." in done.stdout, done.stderr
+    assert "/opt/lab/id_rsa" in done.stdout
+    refused = gpubox("share", "alice/cli", "--user", "bob")
+    assert refused.returncode == 1 and "look like secrets" in refused.stderr
+    assert gpubox("share", "alice/cli", "--user", "bob", "--accept").returncode == 0
+    (line,) = (line for line in gpubox("list").stdout.splitlines() if line.startswith("alice/cli:1"))
+    assert "bob" in line and "from a terminal" in line and IMAGE in line
+    assert gpubox("rm", "alice/cli").returncode == 0
+    again = gpubox("rm", "alice/cli")
+    assert (again.returncode, again.stderr.strip()) == (1, "gpubox: There is no template alice/cli.")
+    assert "nothing to remove" in gpubox("prune").stdout
 
 
 def test_over_the_quota_nothing_is_kept(hub):
