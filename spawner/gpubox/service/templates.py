@@ -14,11 +14,8 @@ from .handlers import APIHandler, Refusal
 _LONGEST = 1000
 
 
-class TemplatesHandler(APIHandler):
-    """GET api/templates"""
-
-    async def get(self) -> None:
-        self.answer(await self.wish("overview"))
+class TemplateHandler(APIHandler):
+    """A route that asks something of the hub's templates."""
 
     async def wish(self, what: str, **fields: Any) -> dict[str, Any]:
         """What the hub answers to the caller. Raises `Refusal`."""
@@ -36,7 +33,14 @@ class TemplatesHandler(APIHandler):
         return told
 
 
-class SaveHandler(TemplatesHandler):
+class TemplatesHandler(TemplateHandler):
+    """GET api/templates"""
+
+    async def get(self) -> None:
+        self.answer(await self.wish("overview"))
+
+
+class SaveHandler(TemplateHandler):
     """POST api/templates/save: a machine of the caller's own"""
 
     async def post(self) -> None:
@@ -44,7 +48,7 @@ class SaveHandler(TemplatesHandler):
         self.answer(await self.wish("save", owner=self.viewer.name, **told))
 
 
-class WishHandler(TemplatesHandler):
+class WishHandler(TemplateHandler):
     """POST api/templates/cancel, describe, unshare, remove: all their fields are text"""
 
     FIELDS = {
@@ -59,7 +63,7 @@ class WishHandler(TemplatesHandler):
         self.answer({})
 
 
-class ShareHandler(TemplatesHandler):
+class ShareHandler(TemplateHandler):
     """POST api/templates/share"""
 
     async def post(self) -> None:
