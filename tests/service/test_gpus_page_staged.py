@@ -350,3 +350,24 @@ def test_a_page_that_is_refused_loads_itself_once_and_no_more(stage, look, new_p
     page.goto(stage.url)
     expect(page.locator("#gb-connection")).to_have_text("You are logged out: load this page again.")
     assert page.evaluate("sessionStorage.loads") == "2"
+
+
+def test_a_page_whose_script_did_not_come_loads_itself_once_more(stage, new_page):
+    lab = busy_lab()
+    stage.show(lab.state, lab.figures)
+    page = new_page()
+    page.route("**/static/daybars.js", lambda route: route.abort(), times=1)
+    page.goto(stage.url)
+    expect(page.get_by_role("article")).to_have_count(8)
+
+
+@pytest.mark.parametrize("path", ["", "usage"])
+def test_a_page_whose_script_never_comes_says_so(stage, new_page, path):
+    page = new_page()
+    page.add_init_script("sessionStorage.loads = Number(sessionStorage.loads ?? 0) + 1")
+    page.route("**/static/dom.js", lambda route: route.abort())
+    page.goto(stage.url + path)
+    expect(page.get_by_role("alert")).to_have_text(
+        "This page could not be loaded as a whole: load it again in a moment."
+    )
+    assert page.evaluate("sessionStorage.loads") == "2"
