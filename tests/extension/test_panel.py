@@ -293,6 +293,10 @@ def test_the_status_bar_is_red_near_full_memory_and_it_is_notified_once(open_lab
     gpus.set(0, memory_used_mib=77 * MIB)
     expect(status_bar(page)).to_have_class(re.compile("gb-mod-full"))
     expect(notices).to_contain_text("GPU 0: 96 %")
+    words, icon = status_bar(page).locator("button").evaluate(
+        "node => [getComputedStyle(node).color, getComputedStyle(node.querySelector('.jp-icon3')).fill]"
+    )
+    assert icon == words
     gpus.set(0, memory_used_mib=75 * MIB)
     expect(status_bar(page)).not_to_have_class(re.compile("gb-mod-full"))
     gpus.set(0, memory_used_mib=78 * MIB)
