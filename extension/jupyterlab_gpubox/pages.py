@@ -17,8 +17,9 @@ STATIC = Path(__file__).with_name("desktop") / "static"
 _RESOURCE = "gpubox"
 _YEAR_SECONDS = 365 * 24 * 3600
 
-# No frame, not even of this server's own pages: where users have no domain each, a page of somebody else's server
-# is of the same origin, and could reach into the frame (so does JupyterHub; a path in frame-ancestors is ignored).
+# No frame, not even in this server's own pages: where users have no domain each, a page of somebody else's
+# server is of the same origin, and could reach into it. JupyterHub does the same; a path in frame-ancestors
+# means nothing.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src {style}; img-src 'self' data: blob:; font-src 'self';"
     " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

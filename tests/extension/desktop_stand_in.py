@@ -1,8 +1,9 @@
-"""A stand-in for the server half of the desktop, as a Jupyter server extension: its routes, over `rfb_stand_in`.
+"""A stand-in for the server half of the desktop: its routes in a Jupyter server, over `rfb_stand_in`.
 
 PUT what is to be to /gpubox/desktop-stand-in; GET tells what came in.
 
-- ``desktop``: parts of what GET /gpubox/api/desktop says; ``held``: a new stream gets no picture until it is false
+- ``desktop``: parts of what GET /gpubox/api/desktop says
+- ``held``: a new stream gets no picture until it is false
 - ``drop``: close every stream now with that code, and ``reason``; ``refuse``: close each new one so
 - ``copy``: somebody copies that on the desktop; ``open``: somebody clicks the icon for that
 """
@@ -50,7 +51,6 @@ class Desktop:
 
     def put(self, asked: dict[str, Any]) -> None:
         if asked.get("reset"):
-            self.drop(1006, "")
             self.reset()
         self.refuse = asked.get("refuse", self.refuse)
         if "desktop" in asked:
@@ -69,12 +69,13 @@ class Desktop:
 
     def drop(self, code: int, reason: str) -> None:
         for stream in list(self.streams):
+            assert stream.ws_connection is not None
             # 1006 is what a browser says of a connection that broke.
-            stream.close(code, reason) if code != 1006 else stream.stream.close()
+            stream.close(code, reason) if code != 1006 else stream.ws_connection._abort()
 
     def tell(self, frame: dict[str, Any]) -> None:
         for control in self.controls:
-            control.write_message(json.dumps(frame))
+            control.say(frame)
 
     def take(self, viewer: str) -> None:
         self.controller = viewer
@@ -87,7 +88,7 @@ class Desktop:
         for control in self.controls:
             controls = control.viewer == self.controller
             frame = {"controls": controls, "controller": "Ana", "viewers": len(self.controls)}
-            control.write_message(json.dumps({"type": "role", **frame}))
+            control.say({"type": "role", **frame})
 
 
 class _Socket(WebSocketMixin, WebSocketHandler, JupyterHandler):
@@ -119,7 +120,8 @@ class Stream(_Socket):
         if self.connection is None and not self.desktop.is_held:
 
             def send(data: bytes) -> None:
-                self.write_message(data, binary=True)
+                if self.ws_connection is not None:
+                    self.write_message(data, binary=True)
 
             self.connection = Connection(self.desktop.screen, send, self.desktop.said.append)
 
@@ -139,16 +141,22 @@ class Control(_Socket):
 
     def open(self) -> None:
         self.desktop.controls.append(self)
-        self.write_message(json.dumps({"type": "state", **self.desktop.told}))
+        self.say({"type": "state", **self.desktop.told})
         self.desktop.tell_roles()
+
+    def say(self, frame: dict[str, Any]) -> None:
+        if self.ws_connection is not None:
+            self.write_message(json.dumps(frame))
 
     def on_message(self, message: str | bytes) -> None:
         if json.loads(message)["type"] == "take-control":
             self.desktop.take(self.viewer)
 
     def on_close(self) -> None:
-        self.desktop.controls.remove(self)
-        self.desktop.tell_roles()
+        # It may be one of before a reset.
+        if self in self.desktop.controls:
+            self.desktop.controls.remove(self)
+            self.desktop.tell_roles()
 
 
 class State(APIHandler):

@@ -1,7 +1,7 @@
-"""A stand-in for a VNC server: a desktop of one colour that speaks RFB 3.8 (RFC 6143, and the community's registry).
+"""A stand-in for a VNC server: a desktop of one colour that speaks RFB 3.8 (RFC 6143, and its registry).
 
-It repeats what it was sent, in words: ``("key", keysym, is_down)``, ``("pointer", x, y, buttons)``, ``("cut", text)``,
-``("size", width, height)``.
+It repeats what it was sent, in words: ``("key", keysym, is_down)``, ``("pointer", x, y, buttons)``,
+``("cut", text)``, ``("size", width, height)``.
 """
 
 from __future__ import annotations

@@ -179,6 +179,7 @@ export class TerminalView {
     scrollback: SCROLLBACK_LINES,
     fontFamily: 'ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace',
     fontSize: 14,
+    minimumContrastRatio: 4.5,
     cursorBlink: true
   });
   private readonly _patience = new Patience(() => this._lost(''));

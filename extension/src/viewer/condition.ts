@@ -16,36 +16,26 @@ export interface Look {
   readonly desktop: Desktop | null;
 }
 
-/** The condition after a close that tells its reason; null where only a look at the server can tell. */
-export function afterClose(trans: Words, code: number, reason: string): Condition | null {
-  switch (code) {
-    case CLOSED.missing:
-      return { phase: 'missing', words: reason || trans.__('This machine has no desktop.') };
-    case CLOSED.failed:
-      return { phase: 'failed', words: reason || trans.__('The desktop could not be started.') };
-    case CLOSED.ended:
-      return { phase: 'ended', words: reason || trans.__('The desktop was ended.') };
-    default:
-      return null;
+/** The condition after a close and a look at the server: `waiting` is tried again by itself. */
+export function afterDrop(trans: Words, code: number, reason: string, look: Look | null): Condition {
+  if (look?.status === 401 || look?.status === 403) {
+    return { phase: 'loggedOut', words: trans.__('You are not logged in any more, or the machine was started anew.') };
   }
-}
-
-/** The condition after a look: `waiting` is tried again by itself. */
-export function afterLook(trans: Words, look: Look | null): Condition {
-  if (!look) {
-    return { phase: 'waiting', words: trans.__('The connection is gone. It is tried again…') };
-  }
-  if (look.status === 401 || look.status === 403) {
-    return { phase: 'loggedOut', words: trans.__('You are not logged in any more.') };
-  }
-  if (!look.desktop) {
+  if (look && !look.desktop) {
     return { phase: 'waiting', words: trans.__('The machine does not answer: it starts again, or was stopped. It is tried again…') };
   }
-  if (look.desktop.state === 'missing') {
-    return { phase: 'missing', words: look.desktop.message };
+  // A close frame has room for the beginning of a sentence; the server tells all of it.
+  const words = look?.desktop?.message || reason;
+  const state = look?.desktop?.state;
+  if (state === 'missing' || code === CLOSED.missing) {
+    return { phase: 'missing', words: words || trans.__('This machine has no desktop.') };
   }
-  if (look.desktop.state === 'failed') {
-    return { phase: 'failed', words: look.desktop.message };
+  if (state === 'failed') {
+    return { phase: 'failed', words: words || trans.__('It ended, and does not say why.') };
+  }
+  const isEnded = code === CLOSED.ended || code === CLOSED.failed;
+  if (state === 'off' && isEnded) {
+    return { phase: 'ended', words };
   }
   return { phase: 'waiting', words: trans.__('The connection is gone. It is tried again…') };
 }

@@ -7,6 +7,8 @@ export interface Told {
   state(desktop: Desktop): void;
   role(role: Role): void;
   open(what: string): void;
+  /** The connection is gone. */
+  lost(): void;
 }
 
 type Frame =
@@ -33,6 +35,7 @@ export class Control {
         this._receive(JSON.parse(event.data as string) as Frame);
       }
     });
+    socket.addEventListener('close', () => socket === this._socket && this._told.lost());
   }
 
   close(): void {

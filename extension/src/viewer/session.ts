@@ -1,26 +1,34 @@
 /** A viewer's connection: made, watched, made again; what cannot be is told with its reason. */
 
-import { afterClose, afterLook, type Condition, type Look } from './condition';
+import { afterDrop, type Condition, type Look } from './condition';
 import { Control, type Told } from './control';
 import { Patience } from './patience';
 import type { Place } from './place';
-import type { Desktop } from './records';
+import { CLOSED, type Desktop } from './records';
 import type { Screen } from './screen';
 
 /** From here on a connection counts as one that works. */
-const STEADY_MS = 5000;
+const STEADY_MS = 3000;
+const CONTROL_MS = 2000;
 const LOOK_MS = 8000;
+/** Programs on a desktop that ends have some seconds to do so. */
+const END_MS = 400;
+const END_TRIES = 20;
 
 export class Session {
   constructor(
     private readonly _place: Place,
     private readonly _screen: Screen,
     query: string,
-    told: Told,
+    told: Omit<Told, 'lost'>,
     private readonly _show: (condition: Condition) => void
   ) {
     this._query = query;
-    this.control = new Control(_place, query, { ...told, state: desktop => this._onState(desktop, told) });
+    this.control = new Control(_place, query, {
+      ...told,
+      state: desktop => this._onState(desktop, told),
+      lost: () => window.setTimeout(() => this._condition.phase === 'live' && this.control.connect(), CONTROL_MS)
+    });
   }
 
   readonly control: Control;
@@ -28,8 +36,7 @@ export class Session {
   /** Connect, and start the desktop where it does not run. */
   connect(): void {
     this._patience.rest();
-    const isBack = this._condition.phase === 'waiting';
-    this._set('connecting', isBack ? this._condition.words : this._place.trans.__('Connecting…'));
+    this._set('connecting', this._condition.words || this._place.trans.__('Connecting…'));
     const socket = this._place.socket(`gpubox/api/desktop/vnc?${this._query}`);
     socket.binaryType = 'arraybuffer';
     this._socket = socket;
@@ -42,12 +49,18 @@ export class Session {
   drawn(): void {
     this._set('live', '');
     const socket = this._socket;
-    window.setTimeout(() => socket === this._socket && this._patience.succeed(), STEADY_MS);
+    window.setTimeout(() => {
+      if (socket && socket === this._socket) {
+        this._wasSteady = true;
+        this._patience.succeed();
+      }
+    }, STEADY_MS);
   }
 
   /** Somebody wants another start. */
-  async restart(): Promise<void> {
-    this._set('connecting', this._place.trans.__('Starting the desktop…'));
+  async restart(words = this._place.trans.__('Starting the desktop…')): Promise<void> {
+    this._wasSteady = false;
+    this._set('connecting', words);
     try {
       await this._place.ask('gpubox/api/desktop/start', { method: 'POST', body: '{}' });
     } catch {
@@ -57,13 +70,14 @@ export class Session {
   }
 
   dispose(): void {
+    this._isDisposed = true;
     this._socket = null;
     this._patience.dispose();
     this._screen.detach();
     this.control.close();
   }
 
-  private _onState(desktop: Desktop, told: Told): void {
+  private _onState(desktop: Desktop, told: Omit<Told, 'lost'>): void {
     if (this._condition.phase === 'connecting' && desktop.state === 'starting' && desktop.phase) {
       this._set('connecting', desktop.phase);
     }
@@ -75,27 +89,36 @@ export class Session {
       return;
     }
     this._socket = null;
-    const wasLive = this._condition.phase === 'live';
     this._screen.detach();
-    const known = afterClose(this._place.trans, event.code, event.reason);
-    if (known) {
-      this._stay(known);
+    const { trans } = this._place;
+    this._set('waiting', trans.__('The connection is gone. It is tried again…'));
+    const look = await (event.code === CLOSED.ended ? this._lookAtItsEnd() : this._look());
+    if (this._socket || this._isDisposed) {
       return;
     }
-    this._set('waiting', this._place.trans.__('The connection is gone. It is tried again…'));
-    const next = afterLook(this._place.trans, await this._look());
-    if (this._socket) {
+    const next = afterDrop(trans, event.code, event.reason, look);
+    if (next.phase === 'failed' && this._wasSteady) {
+      // What worked deserves another start; where that fails, too, its reason is shown.
+      await this.restart(trans.__('The desktop stopped working. It is started again…'));
       return;
     }
-    if (next.phase === 'failed' && wasLive) {
-      // What worked a moment ago deserves another start.
-      await this.restart();
-    } else if (next.phase === 'waiting') {
-      this._set(next.phase, next.words);
+    this._set(next.phase, next.words);
+    if (next.phase === 'waiting') {
       this._patience.wait(() => this.connect());
     } else {
-      this._stay(next);
+      // Nothing is tried until somebody says so.
+      this.control.close();
     }
+  }
+
+  /** How it ended is known once all of it has. */
+  private async _lookAtItsEnd(): Promise<Look | null> {
+    let look = await this._look();
+    for (let tries = 0; look?.desktop?.state === 'on' && tries < END_TRIES; tries += 1) {
+      await new Promise(resolve => window.setTimeout(resolve, END_MS));
+      look = await this._look();
+    }
+    return look;
   }
 
   private async _look(): Promise<Look | null> {
@@ -122,12 +145,6 @@ export class Session {
     }
   }
 
-  /** Nothing is tried until somebody says so. */
-  private _stay(condition: Condition): void {
-    this.control.close();
-    this._set(condition.phase, condition.words);
-  }
-
   private _set(phase: Condition['phase'], words: string): void {
     this._condition = { phase, words };
     this._show(this._condition);
@@ -137,4 +154,7 @@ export class Session {
   private readonly _query: string;
   private _condition: Condition = { phase: 'connecting', words: '' };
   private _socket: WebSocket | null = null;
+  /** Since its last start. */
+  private _wasSteady = false;
+  private _isDisposed = false;
 }

@@ -77,7 +77,7 @@ export class Uploads {
 
   /** A name that nothing in the home has yet: `picture.png`, `picture (1).png`. */
   private async _freeName(name: string): Promise<string> {
-    const answer = await this._place.ask('api/contents/?type=directory&content=1');
+    const answer = await this._place.ask('api/contents/?type=directory&content=1', { cache: 'no-store' });
     if (!answer.ok) {
       throw new Error(await this._reason(answer));
     }

@@ -38,7 +38,7 @@ export class Viewer {
       restart: () => void this._session.restart(),
       connect: () => this._session.connect()
     });
-    const query = `viewer=${window.crypto.getRandomValues(new Uint32Array(4)).join('-')}${_isViewOnly ? '&view=1' : ''}`;
+    const query = `viewer=page-${window.crypto.getRandomValues(new Uint32Array(4)).join('-')}${_isViewOnly ? '&view=1' : ''}`;
     this._session = new Session(
       _place,
       this._screen,
