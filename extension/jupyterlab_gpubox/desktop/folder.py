@@ -94,3 +94,9 @@ def _remove_if_left(folder: Path) -> None:
         pass
     finally:
         os.close(lock)
+
+
+def write_private(file: Path, content: bytes) -> None:
+    """Write a new file that only its owner may read."""
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as opened:
+        opened.write(content)

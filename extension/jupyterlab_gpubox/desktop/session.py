@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import renderer
-from .folder import Folder, make_folder
+from .folder import Folder, make_folder, write_private
 from .process import Process
 from .programs import (
     Programs,
@@ -144,7 +144,7 @@ class Session:
 
     async def _start_and_watch(self, programs: Programs) -> None:
         self._folder = make_folder()
-        self._folder.places.cookie.write_bytes(cookie_file(secrets.token_bytes(16)))
+        write_private(self._folder.places.cookie, cookie_file(secrets.token_bytes(16)))
         loop = asyncio.get_running_loop()
         self._folder.listen(loop, self._heard)
         display, number = await self._start_display(programs)
