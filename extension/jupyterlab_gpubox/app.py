@@ -23,6 +23,7 @@ from .jupyter_processes import known_processes
 from .life import ignore_polls, life_of
 from .metrics import GPUCollector
 from .monitor import Monitor
+from .pages import page_handlers
 from .routes import handlers
 from .sampler import Intervals, Sampler
 
@@ -143,6 +144,7 @@ def load(serverapp: Any) -> Monitor:
     )
     serverapp.web_app.add_handlers(".*$", handlers(serverapp.base_url, monitor))
     serverapp.web_app.add_handlers(".*$", desktop_handlers(serverapp.base_url, desk))
+    serverapp.web_app.add_handlers(".*$", page_handlers(serverapp.base_url))
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)

@@ -64,11 +64,6 @@ class PageFilesHandler(JupyterHandler, StaticFileHandler):
     async def get(self, path: str, include_body: bool = True) -> None:
         await StaticFileHandler.get(self, path, include_body)
 
-    @authenticated
-    @authorized
-    async def head(self, path: str) -> None:
-        await StaticFileHandler.get(self, path, include_body=False)
-
     def set_extra_headers(self, path: str) -> None:
         """Tell browsers to keep it."""
         self.set_header("Cache-Control", f"private, max-age={_YEAR_SECONDS}, immutable")

@@ -1,4 +1,4 @@
-"""The desktop's page, its REST API and its two WebSockets (docs/panel-api.md), behind Jupyter's log-in and
+"""The desktop's REST API and its two WebSockets (docs/panel-api.md), behind Jupyter's log-in and
 authoriser.
 
 `Desk` is made, and all behind it imported, when a page first asks for any of it. None of this counts as the
@@ -11,7 +11,6 @@ import asyncio
 import json
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
@@ -19,7 +18,7 @@ from jupyter_server.auth.decorator import authorized, ws_authenticated
 from jupyter_server.base.handlers import APIHandler, JupyterHandler
 from jupyter_server.base.websocket import WebSocketMixin
 from jupyter_server.utils import url_path_join
-from tornado.web import HTTPError, StaticFileHandler, authenticated
+from tornado.web import HTTPError
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from ..routes import RESOURCE
@@ -28,18 +27,11 @@ if TYPE_CHECKING:
     from .bridge import Bridge
     from .desk import Desk
 
-STATIC = Path(__file__).parent / "static"
 MISSING, FAILED, ENDED, NO_VIEWER = 4404, 4500, 1001, 4400
 _VIEWER = re.compile(r"[A-Za-z0-9-]{8,64}")
 # A close frame has room for so much (RFC 6455, 5.5).
 _LONGEST_REASON_BYTES = 120
 _LONGEST_CONTROL_BYTES = 1024
-# Everything from the server itself; pictures that the page makes are data. JupyterLab shows it in a frame.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:;"
-    " font-src 'self' data:; connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none';"
-    " frame-ancestors 'self'"
-)
 
 
 class _WithDesk:
@@ -48,45 +40,6 @@ class _WithDesk:
 
     def initialize(self, desk: Callable[[], Desk]) -> None:
         self.desk = desk
-
-
-class PageHandler(_WithDesk, JupyterHandler):
-    """GET /gpubox/desktop"""
-
-    @property
-    def content_security_policy(self) -> str:
-        return _POLICY
-
-    @authenticated
-    @authorized
-    async def get(self) -> None:
-        page = STATIC / "index.html"
-        if not page.exists():
-            raise HTTPError(404, "The desktop's page is not built: `jlpm build` in extension/ does it.")
-        self.xsrf_token  # noqa: B018 - sets its cookie, which the page needs to start the desktop
-        self.set_header("Cache-Control", "no-store")
-        self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.set_header("Referrer-Policy", "same-origin")
-        self.finish(page.read_bytes())
-
-
-class StaticHandler(JupyterHandler, StaticFileHandler):
-    """GET /gpubox/desktop/static/...: the page's files, whose names change with their content."""
-
-    auth_resource = RESOURCE
-
-    @property
-    def content_security_policy(self) -> str:
-        return _POLICY
-
-    @authenticated
-    @authorized
-    async def get(self, path: str, include_body: bool = True) -> None:  # type: ignore[override]  # authorized erases it
-        await StaticFileHandler.get(self, path, include_body)
-
-    def set_extra_headers(self, path: str) -> None:
-        """Let browsers keep them."""
-        self.set_header("Cache-Control", "private, max-age=31536000, immutable")
 
 
 class StateHandler(_WithDesk, APIHandler):
@@ -257,10 +210,6 @@ API = {
 def handlers(base_url: str, desk: Callable[[], Desk]) -> list[tuple[Any, ...]]:
     """All routes, for `web_app.add_handlers`."""
     return [
-        *(
-            (url_path_join(base_url, "gpubox/api", path), handler, {"desk": desk})
-            for path, handler in API.items()
-        ),
-        (url_path_join(base_url, "gpubox/desktop"), PageHandler, {"desk": desk}),
-        (url_path_join(base_url, "gpubox/desktop/static/(.*)"), StaticHandler, {"path": str(STATIC)}),
+        (url_path_join(base_url, "gpubox/api", path), handler, {"desk": desk})
+        for path, handler in API.items()
     ]
