@@ -16,6 +16,7 @@ PROMISED = {
     *("LightGBM", "transformers", "diffusers", "datasets", "accelerate", "peft", "safetensors"),
     *("sentence-transformers", "spaCy", "ONNX Runtime", "OpenCV", "Pillow", "NumPy", "SciPy", "pandas"),
     *("Matplotlib", "IPython", "TensorBoard", "JupyterLab", "JupyterHub", "OpenBLAS"),
+    *("TigerVNC", "XFCE", "Mesa", "OpenSSH"),
 }
 INSTALLED = (
     "import importlib.metadata as m, json, re, sys\n"
