@@ -61,7 +61,7 @@ class PageFilesHandler(JupyterHandler, StaticFileHandler):
 
     @authenticated
     @authorized
-    async def get(self, path: str, include_body: bool = True) -> None:
+    async def get(self, path: str, include_body: bool = True) -> None:  # type: ignore[override]
         await StaticFileHandler.get(self, path, include_body)
 
     def set_extra_headers(self, path: str) -> None:

@@ -177,14 +177,6 @@ class State(APIHandler):
         self.get()
 
 
-class Box(APIHandler):
-    """What machine it is."""
-
-    @authenticated
-    def get(self) -> None:
-        self.finish(json.dumps({"box": {"title": "1x H100"}}))
-
-
 class Means(APIHandler):
     """How tests change what the desktop does, and see what came in."""
 
@@ -221,7 +213,6 @@ def _load_jupyter_server_extension(server: Any) -> None:
             (at("gpubox/api/desktop/vnc"), Stream, options),
             (at("gpubox/api/desktop/control"), Control, options),
             (at("gpubox/api/desktop(/start|)"), State, options),
-            (at("gpubox/api/box"), Box),
             (at("gpubox/desktop-stand-in"), Means, options),
             *page_handlers(base_url),
         ],
