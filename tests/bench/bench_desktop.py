@@ -97,6 +97,10 @@ class Server:
         told = self._container.stats(stream=False)["memory_stats"]["stats"]
         return float(told.get("anon", told.get("rss"))) / (1 << 20)
 
+    def run(self, script: str) -> None:
+        """A shell's script in the container, left to itself."""
+        self._container.exec_run(["sh", "-c", script], detach=True)
+
     def remove(self) -> None:
         self._container.remove(force=True, v=True)
 

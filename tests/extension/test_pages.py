@@ -45,5 +45,6 @@ def test_a_page_runs_only_its_own_scripts_in_no_frame_and_holds_no_token(server,
     assert policy["default-src"] == "'none'" and policy["script-src"] == "'self'"
     assert policy["frame-ancestors"] == "'none'"
     assert server.token not in answer.text
+    assert "_xsrf" in answer.cookies and answer.headers["X-Content-Type-Options"] == "nosniff"
     assert not re.search(r"<script(?![^>]*\bsrc=)|\son\w+=|<style", answer.text)
     assert answer.headers["Cache-Control"] == "no-cache"
