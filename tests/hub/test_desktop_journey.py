@@ -14,10 +14,12 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 CLIPBOARD = ["clipboard-read", "clipboard-write"]
 # The mean colour of a part of the picture, as red, green and blue.
 COLOUR = """(canvas, [x, y, width, height]) => {
-  const paper = Object.assign(document.createElement("canvas"), { width: 1, height: 1 }).getContext("2d");
-  paper.imageSmoothingQuality = "high";
-  paper.drawImage(canvas, x, y, width, height, 0, 0, 1, 1);
-  return [...paper.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  const paper = Object.assign(document.createElement("canvas"), { width, height }).getContext("2d");
+  paper.drawImage(canvas, x, y, width, height, 0, 0, width, height);
+  const { data } = paper.getImageData(0, 0, width, height);
+  const sums = [0, 0, 0];
+  data.forEach((value, place) => { if (place % 4 < 3) sums[place % 4] += value; });
+  return sums.map(sum => sum / (width * height));
 }"""
 WIDTH, HEIGHT = 1280, 800
 # Where XFCE's panel has nothing on it, where the sky of the wallpaper is, and its darkest wave.

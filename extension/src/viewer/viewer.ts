@@ -136,7 +136,8 @@ export class Viewer {
     }
   }
 
-  private _showState({ renderer }: Desktop): void {
+  private _showState({ renderer, state }: Desktop): void {
+    this._screen.stands = state === 'on';
     const { trans } = this._place;
     const kind = renderer?.is_hardware ? trans.__('hardware') : trans.__('software');
     setWords(this._renderer, renderer ? trans.__('3-D: %1 (%2)', renderer.name, kind) : '');
