@@ -92,8 +92,10 @@ def test_a_person_works_on_the_desktop_and_it_comes_back_when_its_display_is_kil
     hub.until(lambda: min(colour(page, PAPER)) > 245, "a terminal opens")
     page.keyboard.type("echo by hand > typed.txt; clear\n")
     hub.until(lambda: content(hub, "typed.txt") == "by hand\n", "what was typed is in the home")
-    models = page.evaluate("fetch('/user/alice/api/contents/').then(answer => answer.json())")
-    assert "typed.txt" in [model["name"] for model in models["content"]]
+    tool(page, "Files").click()
+    expect(page.get_by_role("link", name="typed.txt")).to_be_visible()
+    page.keyboard.press("Escape")
+    page.keyboard.press("Escape")
     hub.until(lambda: desktop_at(hub), "the hub is told of it")
 
     page.evaluate("navigator.clipboard.writeText('echo from here > pasted.txt')")
