@@ -208,6 +208,16 @@ def test_what_is_typed_into_its_terminal_happens_in_the_home(box: Box, viewer: V
     assert box.run("cat", "found.txt") == "/opt/ml/bin/python"
 
 
+def test_matplotlib_opens_its_window_on_it(box: Box, viewer: Viewer) -> None:
+    show = (
+        "import matplotlib.pyplot as p; p.plot([1, 2]); p.show(block=False); p.pause(0.5);"
+        " print(p.get_backend(), p.gcf().canvas.manager.window.winfo_viewable())"
+    )
+    type_in_terminal(box, viewer, f"python -c '{show}' >figure.tmp; mv figure.tmp figure.txt; exit")
+    until(lambda: box.has("figure.txt"), "the program ends")
+    assert box.run("cat", "figure.txt") == "tkagg 1"
+
+
 def test_keys_count_as_activity_and_an_open_desktop_does_not(box: Box, viewer: Viewer) -> None:
     def last_activity() -> str:
         return str(box.ask("api/status")["last_activity"])
