@@ -14,6 +14,7 @@ import { ITranslator, nullTranslator } from '@jupyterlab/translation';
 import { Api } from './api';
 import { addCommands } from './commands';
 import { COMMANDS, type Context } from './context';
+import { addDesktop } from './desktop/places';
 import { gpuIcon } from './icon';
 import { Later } from './later';
 import { Notices } from './notices';
@@ -66,6 +67,7 @@ function activate(
     openPanel: addPanel(app, context, restorer),
     openDashboard: addDashboard(app, context, restorer)
   });
+  addDesktop(app, context, restorer, launcher);
   palette && addToPalette(palette, context);
   launcher?.add({ command: COMMANDS.openDashboard, category: context.trans.__('Other'), rank: 100 });
   statusBar && addStatusItem(statusBar, context);

@@ -1,4 +1,4 @@
-import type { Context } from '../context';
+import { COMMANDS, type Context } from '../context';
 import { make, safeUrl, setWords } from '../dom';
 import type { Box } from '../records';
 import { duration, precisely } from '../units';
@@ -14,6 +14,7 @@ export class BoxHead {
     this.node.setAttribute('aria-label', trans.__('This machine'));
     this.node.append(
       make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
+      make('div', 'gb-Box-buttons gb-Box-ways', this._command(COMMANDS.openDesktop, trans.__('Desktop')), this._command(COMMANDS.openTerminal, trans.__('Terminal'))),
       this._contents,
       this._facts,
       this._said
@@ -116,6 +117,16 @@ export class BoxHead {
     } finally {
       this._extend.disabled = false;
     }
+  }
+
+  /** A button for a command, whose words say what opens. */
+  private _command(name: string, words: string): HTMLButtonElement {
+    const { commands } = this._context;
+    const node = make('button', 'gb-Button', words);
+    node.type = 'button';
+    node.title = commands.caption(name);
+    node.addEventListener('click', () => void commands.execute(name));
+    return node;
   }
 
   private readonly _extend = make('select', 'gb-Button gb-Box-extend');
