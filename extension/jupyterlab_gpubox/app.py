@@ -23,6 +23,7 @@ from .metrics import GPUCollector
 from .monitor import Monitor
 from .routes import handlers
 from .sampler import Intervals, Sampler
+from .ssh import routes as ssh
 
 
 class GPUPanel(LoggingConfigurable):
@@ -131,6 +132,7 @@ def load(serverapp: Any) -> Monitor:
         mark_active=mark_active,
     )
     serverapp.web_app.add_handlers(".*$", handlers(serverapp.base_url, monitor))
+    serverapp.web_app.add_handlers(".*$", ssh.handlers(serverapp.base_url, settings))
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)
