@@ -62,7 +62,7 @@ class Gateway:
             server_factory=lambda: Visitor(self),
             server_host_keys=[host_key(Path(self.options.host_key_file))],
             server_version="gpubox",
-            encryption_algs=list(CIPHERS),
+            encryption_algs=CIPHERS,
             config=[],
             login_timeout=0,  # a wait for a machine has no end; who they are has one (Visitor)
             gss_host=None,

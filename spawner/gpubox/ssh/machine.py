@@ -142,7 +142,8 @@ class Machines:
                             raise Refused(_plain(event.get("message")) or "Your machine could not be started.")
                         if event.get("ready"):
                             return
-                        tell(_plain(event.get("message")))
+                        if "phase" in event:
+                            tell(_plain(event.get("message")))
                 except (aiohttp.ClientError, TimeoutError):
                     if not is_told:
                         tell("The hub does not answer; waiting for it")
@@ -153,10 +154,10 @@ class Machines:
         """Ask for the server; whether it runs already."""
         status, told = await self._ask("POST", _path(login), login.token or self._token)
         message = str(told.get("message", ""))
-        if status == 202:
-            start.is_ours = start.is_ours or not message
-            return False
-        if status == 201 or (status == 400 and "already running" in message):
+        if status in (201, 202):
+            start.is_ours = True
+            return False  # 201 does not mean that it runs: its events tell
+        if status == 400 and "already running" in message:
             return True
         if status == 400 and "pending" in message:
             return False  # it is being stopped
