@@ -10,8 +10,9 @@ A browser that is merely open is none. What that rests on (jupyter_server 2.21, 
 - ``terminal_at``: the terminal's ``last_activity``, set by output, which is read with nobody connected, too
   (terminalmanager.py, ``pre_pty_read_hook``), by input, and in the moment that a page opens or resizes it
   (handlers.py, ``_update_activity``). A prompt with a page before it sets nothing. A program that prints
-  nothing shows no life here: if it works, its GPU or its output does. An SSH connection is a terminal, too: what its
-  user sends through it counts (keys, files, what a forwarded port is told), what keeps it alive does not.
+  nothing shows no life here: if it works, its GPU or its output does. An SSH connection is a terminal, too:
+  what its user sends through it counts (keys, files, what a forwarded port is told), what keeps it alive does
+  not.
 """
 
 from __future__ import annotations

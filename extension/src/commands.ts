@@ -40,6 +40,11 @@ export function addCommands(context: Context, places: Places): void {
     label: trans.__('Shut Down a Kernel That Uses a GPU…'),
     execute: async args => (await import('./actions')).shutDownKernel(context, args as KernelArguments)
   });
+  commands.addCommand(COMMANDS.showSsh, {
+    label: trans.__('Reach This Machine by SSH…'),
+    isVisible: () => Boolean(context.store.box?.ssh),
+    execute: async () => (await import('./ssh')).showSsh(context)
+  });
   commands.addCommand(COMMANDS.openOwner, {
     label: trans.__('Open What Uses a GPU'),
     isVisible: args => 'id' in args,

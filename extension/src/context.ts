@@ -23,5 +23,6 @@ export const COMMANDS = {
   toggleStatusBar: 'gpubox:toggle-status-bar',
   interruptKernel: 'gpubox:interrupt-kernel',
   shutDownKernel: 'gpubox:shut-down-kernel',
-  openOwner: 'gpubox:open-owner'
+  openOwner: 'gpubox:open-owner',
+  showSsh: 'gpubox:show-ssh'
 } as const;

@@ -250,9 +250,7 @@ def _make_engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url, pool_pre_ping=True)
     if not url.database or url.database == ":memory:":
         # One connection for all threads, or each would see a database of its own.
-        engine = sa.create_engine(
-            url, poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
+        engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         _make_private(Path(url.database))
         engine = sa.create_engine(url)

@@ -35,7 +35,7 @@ from .machines import (
 from .pool import GPUPool
 from .rules import parse_rules
 from .service.settings import SERVICE, GPUService
-from .ssh.settings import GPUSSH
+from .ssh.settings import GPUSSH, SSH_SERVICE
 from .timings import Timings
 from .upkeep import Upkeep
 
@@ -340,6 +340,11 @@ class GPUHub(SingletonConfigurable):
         """Where boxes reach the service; empty where this hub runs none."""
         service = self.app._service_map.get(SERVICE)
         return f"{service.url}{service.prefix}" if service is not None and service.url else ""
+
+    @property
+    def has_ssh(self) -> bool:
+        """Whether the SSH gateway runs beside this hub."""
+        return SSH_SERVICE in self.app._service_map
 
     def service_settings(self) -> dict[str, Any]:
         """What the service is configured with, as JSON takes it."""

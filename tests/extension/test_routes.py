@@ -88,11 +88,13 @@ def test_a_range_that_there_is_not_gets_a_sentence(server, document):
 
 
 def test_every_route_is_in_the_document_and_the_other_way_round(document):
-    from jupyterlab_gpubox.routes import ROUTES
+    from jupyterlab_gpubox import routes
+    from jupyterlab_gpubox.ssh import routes as ssh
 
+    routes_there = [*routes.ROUTES, ssh.PATH]
     examples = {re.sub(r"\{\w+\}", "7", path.removeprefix("/")) for path in document["paths"]}
-    assert len(examples) == len(ROUTES)
-    assert all(any(re.fullmatch(route, path) for path in examples) for route in ROUTES)
+    assert len(examples) == len(routes_there)
+    assert all(any(re.fullmatch(route, path) for path in examples) for route in routes_there)
 
 
 @pytest.mark.parametrize("path", ["gpus", "history", "processes", "box", "openapi.json"])

@@ -1,7 +1,7 @@
-"""OpenSSH's server for one connection at a time: ``sshd -i``, as the user of this server and with no rights but theirs.
+"""OpenSSH's server for one connection at a time: ``sshd -i``, as this server's user and with no more rights.
 
-What all connections share (the host key, the configuration) is made at the first one, in a directory that this
-user alone may read, and goes with the server. Imported with the first connection.
+What all connections share (the host key, the configuration) is made at the first one, in a directory that
+this user alone may read, and goes with the server. Imported with the first connection.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class Daemon:
             process = await asyncio.create_subprocess_exec(
                 *(self.program, "-i", "-e", "-f", str(self.directory / "config")),
                 *("-o", f"AuthorizedKeysFile={allowed}"),
-                stdin=theirs,
-                stdout=theirs,
+                stdin=theirs.fileno(),
+                stdout=theirs.fileno(),
                 stderr=asyncio.subprocess.PIPE,
                 start_new_session=True,
             )
@@ -134,7 +134,9 @@ def daemon() -> Daemon:
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError as error:
-        raise NoSSH(f"The user of this machine, number {os.geteuid()}, has no name: SSH needs one.") from error
+        raise NoSSH(
+            f"The user of this machine, number {os.geteuid()}, has no name: SSH needs one."
+        ) from error
     directory = Path(tempfile.mkdtemp(prefix="gpubox-ssh-"))  # mode 700
     atexit.register(shutil.rmtree, directory, ignore_errors=True)
     key = directory / "host_key"
@@ -148,7 +150,7 @@ def daemon() -> Daemon:
     config.touch(mode=0o600)
     config.write_bytes(configuration(directory, os.environ))
     if os.geteuid() == 0:
-        # Root's sshd parts with its rights in this directory; the package makes it only where sshd is a service.
+        # Root's sshd parts with its rights in this directory, which is there only where sshd is a service.
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)
     return Daemon(program, directory, user, " ".join(key.with_suffix(".pub").read_text().split()[:2]))
 

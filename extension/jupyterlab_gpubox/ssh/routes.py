@@ -1,9 +1,9 @@
 """The WebSocket /gpubox/api/ssh: one connection of the hub's SSH gateway.
 
-First, as text, ``{"key": "ssh-ed25519 AAAA..."}``: who connects. The answer, as text, is ``{"user": ..., "host_key":
-...}``: as whom to log in and how to know the box, or ``{"message": ...}`` and the end. From then on binary messages
-are the bytes of SSH, both ways. The text ``{"active": true}`` tells that the user did something: what keeps a
-connection alive is not told, so a forgotten one keeps no machine.
+First, as text, ``{"key": "ssh-ed25519 AAAA..."}``: who connects. The answer, as text, is ``{"user": ...,
+"host_key": ...}``: as whom to log in and how to know the box, or ``{"message": ...}`` and the end. From then
+on binary messages are the bytes of SSH, both ways. The text ``{"active": true}`` tells that the user did
+something: what keeps a connection alive is not told, so a forgotten one keeps no machine.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from socket import SHUT_RDWR
 from typing import TYPE_CHECKING, Any
 
 from jupyter_core.utils import ensure_async
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from .daemon import Connection
 
 log = logging.getLogger(__name__)
+
+PATH = "ssh"
+"""Below gpubox/api; openapi.json has it."""
 
 ACTIVITY = "ssh_last_activity"
 """Jupyter Server counts settings of such names as its activity (serverapp.py, ``last_activity``)."""
@@ -48,6 +52,7 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         self._mark_active = mark_active
         self._connection: Connection | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sending = asyncio.Lock()
 
     @property
     def max_message_size(self) -> int:
@@ -66,10 +71,11 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         if isinstance(message, str):
             await self._heed(message)
         elif self._connection is not None:
-            try:
-                await asyncio.get_running_loop().sock_sendall(self._connection.socket, message)
-            except OSError:
-                self.close()  # sshd has ended
+            async with self._sending:
+                try:
+                    await asyncio.get_running_loop().sock_sendall(self._connection.socket, message)
+                except OSError:
+                    self.close()  # sshd has ended
 
     async def _heed(self, message: str) -> None:
         try:
@@ -114,9 +120,11 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         except (OSError, WebSocketClosedError):
             pass
         finally:
-            # Here alone: a socket must not be closed while the loop watches it for somebody.
-            connection.socket.close()
+            self._hang_up(connection)
             self.close()
+            # A socket must not be closed while the loop watches it for somebody.
+            async with self._sending:
+                connection.socket.close()
 
     async def _follow(self, connection: Connection) -> None:
         if complaint := await connection.ended():
@@ -126,10 +134,13 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         """The gateway has gone: so must sshd, as when a network is lost."""
         super().on_close()
         if self._connection is not None:
-            try:
-                self._connection.socket.shutdown(2)
-            except OSError:
-                pass  # closed already
+            self._hang_up(self._connection)
+
+    def _hang_up(self, connection: Connection) -> None:
+        try:
+            connection.socket.shutdown(SHUT_RDWR)
+        except OSError:
+            pass  # closed already
 
 
 def handlers(base_url: str, settings: dict[str, Any]) -> list[tuple[str, type, dict[str, Any]]]:
@@ -138,4 +149,4 @@ def handlers(base_url: str, settings: dict[str, Any]) -> list[tuple[str, type, d
     def mark_active(when: datetime) -> None:
         settings[ACTIVITY] = when
 
-    return [(url_path_join(base_url, "gpubox/api/ssh"), SSHHandler, {"mark_active": mark_active})]
+    return [(url_path_join(base_url, "gpubox/api", PATH), SSHHandler, {"mark_active": mark_active})]

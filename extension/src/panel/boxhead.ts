@@ -1,4 +1,4 @@
-import type { Context } from '../context';
+import { COMMANDS, type Context } from '../context';
 import { make, safeUrl, setWords } from '../dom';
 import type { Box } from '../records';
 import { duration, precisely } from '../units';
@@ -13,11 +13,14 @@ export class BoxHead {
     this._home.title = trans.__('Stop this machine or choose another one, on the hub’s page');
     this.node.setAttribute('aria-label', trans.__('This machine'));
     this.node.append(
-      make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
+      make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._ssh, this._extend, this._home)),
       this._contents,
       this._facts,
       this._said
     );
+    this._ssh.type = 'button';
+    this._ssh.title = trans.__('How to reach this machine from your own terminal or editor');
+    this._ssh.addEventListener('click', () => void _context.commands.execute(COMMANDS.showSsh));
     this._extend.setAttribute('aria-label', trans.__('Let this machine run longer'));
     this._extend.addEventListener('change', () => void this._ask(Number(this._extend.value)));
     this._said.setAttribute('role', 'status');
@@ -34,6 +37,7 @@ export class BoxHead {
       const home = safeUrl(box.hub_url);
       this._home.hidden = !home;
       this._home.href = home;
+      this._ssh.hidden = !box.ssh;
       setWords(this._title, box.title || box.machine);
       setWords(this._contents, box.contents);
       this._contents.title = box.contents;
@@ -118,6 +122,7 @@ export class BoxHead {
     }
   }
 
+  private readonly _ssh = make('button', 'gb-Button gb-Box-ssh', 'SSH');
   private readonly _extend = make('select', 'gb-Button gb-Box-extend');
   private readonly _said = make('p', 'gb-Box-said');
   private _offered = '';

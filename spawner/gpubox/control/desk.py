@@ -104,12 +104,18 @@ class Desk:
     # --- for the SSH gateway -----------------------------------------------------------------------
 
     async def account(self, user: str) -> dict[str, Any]:
-        """Since when there is that user, and the names of their servers beside the first. Raises KeyError."""
+        """Since when there is that user, the names of their servers beside the first, and which are on their
+        way.
+
+        Raises KeyError.
+        """
         found = orm.User.find(self._hub.app.db, user)
         if found is None:
             raise KeyError(f"There is no user {user!r} here.")
         names = sorted(spawner.name for spawner in found._orm_spawners if spawner.name)
-        return {"created_at": found.created.replace(tzinfo=UTC).timestamp(), "servers": names}
+        starting = [name for (who, name), spawner in self._hub.spawners() if who == user and spawner.pending]
+        since = found.created.replace(tzinfo=UTC).timestamp()
+        return {"created_at": since, "servers": names, "starting": starting}
 
     async def reach(self, user: str, server: str) -> dict[str, Any]:
         """Where a running server answers, and a token of its user's that opens it alone, for a minute.

@@ -61,7 +61,8 @@ class TimingsHandler(_Handler):
 
 
 class DoHandler(_Handler):
-    """POST /drain, /undrain, /move, /end and so on: each a method of the desk that takes the body's fields."""
+    """POST /drain, /undrain, /move, /end and so on: each a method of the desk that takes the body's
+    fields."""
 
     async def post(self, what: str) -> None:
         try:

@@ -1,8 +1,8 @@
 """`python -m gpubox.ssh`: the hub starts it (`gpubox.config.add_ssh`), and it starts the gateway.
 
-Sessions outlive the hub. JupyterHub ends its services when it ends, so what it ends is this process; the gateway
-beside it reads its standard input to the end and knows then that it is to take no new connections. It serves those
-that are open until their users have gone, while the next hub's gateway has the port.
+Sessions outlive the hub. JupyterHub ends its services when it ends, so what it ends is this process; the
+gateway beside it reads its standard input to the end and knows then that it is to take no new connections. It
+serves those that are open until their users have gone, while the next hub's gateway has the port.
 """
 
 from __future__ import annotations

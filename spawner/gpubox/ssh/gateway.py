@@ -1,7 +1,7 @@
 """`python -m gpubox.ssh.gateway`: the port, and everybody at it.
 
-Standard input is held open by who started this process (`__main__`). Once that has ended, nobody new is taken in:
-the port is free for the next gateway, and this one goes with the last of those who are in.
+Standard input is held open by who started this process (`__main__`). Once that has ended, nobody new is taken
+in: the port is free for the next gateway, and this one goes with the last of those who are in.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ _PORT_SECONDS = 10.0
 class Gateway:
     """What all visitors share."""
 
-    def __init__(self, options: GPUSSH, keys: Keys, machines: Machines, session: aiohttp.ClientSession) -> None:
+    def __init__(
+        self, options: GPUSSH, keys: Keys, machines: Machines, session: aiohttp.ClientSession
+    ) -> None:
         self.options, self.keys, self.machines, self.session = options, keys, machines, session
         self.failed_from = Failures(options.max_failures, options.failure_seconds)
         self.failed_as = Failures(options.max_failures, options.failure_seconds)

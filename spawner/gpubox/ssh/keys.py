@@ -1,7 +1,7 @@
 """Public keys: which are good enough (`read_key`), and whose they are (`Keys`, the table ``ssh_key``).
 
-The pages write them and the gateway reads them, each in its own process. A key belongs to one user: it tells who
-somebody is.
+The pages write them and the gateway reads them, each in its own process. A key belongs to one user: it tells
+who somebody is.
 """
 
 from __future__ import annotations
@@ -55,17 +55,22 @@ class SSHKey:
 
 
 def read_key(text: str) -> PublicKey:
-    """The one public key in a text that somebody pasted. Raises `KeyRefused` with a sentence for anything else."""
+    """The one public key in a text that somebody pasted.
+
+    Raises `KeyRefused` with a sentence for anything else.
+    """
     text = text.strip()
     if _PRIVATE.search(text):
         raise KeyRefused(
-            "This is a PRIVATE key, which nobody but you may ever see! It was not kept here, but treat it as lost:"
-            " make a new pair (ssh-keygen -t ed25519) and put in the file that ends in .pub."
+            "This is a PRIVATE key, which nobody but you may ever see! It was not kept here, but treat it as"
+            " lost: make a new pair (ssh-keygen -t ed25519) and put in the file that ends in .pub."
         )
     if not text:
         raise KeyRefused("Paste a public key: the one line of the file that ends in .pub.")
     if len(text) > LONGEST_KEY:
-        raise KeyRefused("This is too long for a public key: paste the one line of the file that ends in .pub.")
+        raise KeyRefused(
+            "This is too long for a public key: paste the one line of the file that ends in .pub."
+        )
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
     if len(lines) > 1 and not text.startswith("---- BEGIN SSH2 PUBLIC KEY"):
         raise KeyRefused("These are several lines: put in one key at a time, each as one line.")
@@ -84,7 +89,8 @@ def _accepted(text: str) -> PublicKey:
                 'Options before a key ("from=", "command=") are not taken: paste it from "ssh-" on.'
             ) from error
         raise KeyRefused(
-            "This is no public key, or a part of it is missing. It looks like: ssh-ed25519 AAAAC3Nz... you@laptop."
+            "This is no public key, or a part of it is missing. It looks like:"
+            " ssh-ed25519 AAAAC3Nz... you@laptop"
         ) from error
     algorithm = key.get_algorithm()
     if algorithm == "ssh-dss":
@@ -100,11 +106,11 @@ def _accepted(text: str) -> PublicKey:
 
 def _kind(key: asyncssh.SSHKey, algorithm: str) -> str:
     if algorithm == "ssh-rsa":
-        bits: int = key.pyca_key.key_size
+        bits: int = getattr(key.pyca_key, "key_size", 0)
         if bits < SHORTEST_RSA_BITS:
             raise KeyRefused(
-                f"An RSA key of {bits} bits is too weak: at least {SHORTEST_RSA_BITS} are needed. Make a new one:"
-                " ssh-keygen -t ed25519"
+                f"An RSA key of {bits} bits is too weak: at least {SHORTEST_RSA_BITS} are needed."
+                " Make a new one: ssh-keygen -t ed25519"
             )
         return f"RSA {bits}"
     name = "Ed25519" if "ed25519" in algorithm else "ECDSA"
@@ -127,8 +133,8 @@ class Keys:
         """Take in a key; its name is by default its comment. Raises `KeyRefused`."""
         key = read_key(text)
         comment = key.comment if key.comment.isprintable() else ""
-        row = {"user": user, "name": (name or comment or key.kind)[:LONGEST_NAME], "kind": key.kind}
-        row |= {"key": key.line, "fingerprint": key.fingerprint, "created_at": time.time()}
+        row: dict[str, object] = {"user": user, "name": (name or comment or key.kind)[:LONGEST_NAME]}
+        row |= {"kind": key.kind, "key": key.line, "fingerprint": key.fingerprint, "created_at": time.time()}
         with self._db.begin() as connection:
             count = sa.select(sa.func.count()).where(_key.user == user)
             if (connection.scalar(count) or 0) >= MOST_KEYS:
@@ -144,7 +150,7 @@ class Keys:
                 raise KeyRefused(
                     f"This key is here already: {known.name}."
                     if known.user == user
-                    else "This key belongs to somebody else here. A key tells who one is: make one of your own."
+                    else "This key belongs to somebody else here, and a key tells who one is: make your own."
                 ) from error
             found = connection.execute(_shown().where(_key.id == number)).mappings().one()
             return SSHKey(**found)

@@ -1,4 +1,5 @@
-"""Who has failed to log in too often, and how many may be at the door at once. Plain arithmetic, no network."""
+"""Who has failed to log in too often, and how many may be at the door at once. Plain arithmetic, no
+network."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Somebody's machine, as the gateway needs it: running, with an address and a token for one connection.
 
-The machine is started by the hub's own API, as its user would; a place in line that nobody waits for any more is
-given up. What JupyterHub tells of a start is told on, sentence by sentence.
+The machine is started by the hub's own API, as its user would; a place in line that nobody waits for any more
+is given up. What JupyterHub tells of a start is told on, sentence by sentence.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Login:
-    """Who somebody is, and which of their servers they want. ``key`` is the number of the key that they came with, 0
-    where it was a token; ``token`` is that one, and what they may do is what it may."""
+    """Who somebody is, and which of their servers they want. ``key`` is the number of the key that they came
+    with, 0 where it was a token; ``token`` is that one, and what they may do is what it may."""
 
     user: str
     server: str
@@ -47,10 +47,12 @@ class Login:
 
 @dataclass(frozen=True)
 class Account:
-    """A user of the hub: since when (Unix seconds), and the names of their servers beside the first."""
+    """A user of the hub: since when (Unix seconds), the names of their servers beside the first (which has
+    none), and which of all are on their way."""
 
     created_at: float
     servers: tuple[str, ...]
+    starting: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class _Start:
 
 
 class Machines:
-    """The machines of a hub. ``hub`` is its control socket, the rest its public API and a token of the service."""
+    """The machines of a hub. ``hub`` is its control socket, the rest its public API and a token of the
+    service."""
 
     def __init__(self, hub: HubClient, session: aiohttp.ClientSession, api_url: str, token: str) -> None:
         self._hub = hub
@@ -90,10 +93,11 @@ class Machines:
             if error.status != 404:
                 raise NoHub(str(error)) from error
             return None
-        return Account(told["created_at"], tuple(told["servers"]))
+        return Account(told["created_at"], tuple(told["servers"]), tuple(told["starting"]))
 
     async def owner(self, token: str) -> dict[str, Any] | None:
-        """What the hub says of a token: its user's name and its scopes; None where it is none. Raises `NoHub`."""
+        """What the hub says of a token: its user's name and its scopes; None where it is none. Raises
+        `NoHub`."""
         if not token.isascii() or not token.isprintable():
             return None
         try:
@@ -126,9 +130,11 @@ class Machines:
             pass  # it expires by itself
 
     async def start(self, login: Login, tell: Tell) -> None:
-        """Start the server and wait until it runs, for as long as that takes.
+        """Start the server and wait until it runs, for as long as that takes; one that is on its way is
+        waited for.
 
-        Raises `Refused`. Cancelled, the start ends with it, if it was begun here and nobody else waits for it here.
+        Raises `Refused`. Cancelled, the start ends with it, if it was begun here and nobody else waits for it
+        here.
         """
         async with self._waiting(login) as start:
             is_told = False
@@ -139,12 +145,14 @@ class Machines:
                     async for event in self._events(login):
                         is_told = False
                         if event.get("failed"):
-                            raise Refused(_plain(event.get("message")) or "Your machine could not be started.")
+                            raise Refused(
+                                _plain(event.get("message")) or "Your machine could not be started."
+                            )
                         if event.get("ready"):
                             return
                         if "phase" in event:
                             tell(_plain(event.get("message")))
-                except (aiohttp.ClientError, TimeoutError):
+                except (NoHub, aiohttp.ClientError, TimeoutError):
                     if not is_told:
                         tell("The hub does not answer; waiting for it")
                     is_told = True
@@ -152,10 +160,11 @@ class Machines:
 
     async def _begin(self, login: Login, start: _Start) -> bool:
         """Ask for the server; whether it runs already."""
+        account = await self._account_or_refuse(login)
         status, told = await self._ask("POST", _path(login), login.token or self._token)
         message = str(told.get("message", ""))
         if status in (201, 202):
-            start.is_ours = True
+            start.is_ours = start.is_ours or login.server not in account.starting
             return False  # 201 does not mean that it runs: its events tell
         if status == 400 and "already running" in message:
             return True
@@ -166,6 +175,14 @@ class Machines:
         if status in (429, 502, 503, 504) and not message:
             return False
         raise Refused(_plain(message) or f"The hub did not start your {login.machine} ({status}).")
+
+    async def _account_or_refuse(self, login: Login) -> Account:
+        account = await self.account(login.user)
+        if account is None or (login.server and login.server not in account.servers):
+            names = ", ".join(account.servers) if account else ""
+            others = f" You have: {names}." if names else ""
+            raise Refused(f"You have no machine {login.server!r}.{others} Add it on the hub's home page.")
+        return account
 
     async def _events(self, login: Login) -> AsyncIterator[dict[str, Any]]:
         """The progress events of a start (JupyterHub's server-sent events)."""

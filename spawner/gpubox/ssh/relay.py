@@ -1,13 +1,14 @@
-"""Two SSH connections as one: what a user's client and the machine's sshd say to each other is passed on as it is.
+"""Two SSH connections as one: what a user's client and the machine's sshd say to each other is passed on as
+it is.
 
-Both ends speak SSH's connection protocol (RFC 4254: sessions, forwarded ports and sockets, agents, their windows and
-signals), message types 80 to 127. The gateway takes no part in it: it ends the transport layer on both sides, and
-hands on each message, whatever it is. So all that the client and sshd know works, and what fills a window at one end
-holds up the other.
+Both ends speak SSH's connection protocol (RFC 4254: sessions, forwarded ports and sockets, agents, their
+windows and signals), message types 80 to 127. The gateway takes no part in it: it ends the transport layer on
+both sides, and hands on each message, whatever it is. So all that the client and sshd know works, and what
+fills a window at one end holds up the other.
 
-asyncssh has connections between two of its own that it takes part in, channel by channel; this goes past that, by
-the parts of it named here: `process_packet`, `send_packet`, `_channels` and `send_userauth_success`, as in 2.24. The
-range in setup.py says for which versions that was looked at.
+asyncssh has connections between two of its own that it takes part in, channel by channel; this goes past
+that, by the parts of it named here: `process_packet`, `send_packet`, `_channels` and `send_userauth_success`,
+as in 2.24. The range in setup.py says for which versions that was looked at.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _CHANNEL_DATA = 94
 _BITE_BYTES = 64 * 1024
 _HOST_KEYS = b"hostkeys-00@openssh.com"
 
-# The fastest here and in OpenSSH, by far; a client chooses by its own taste, so one that has them gets no other.
+# The fastest here and in OpenSSH, by far; a client chooses by its own taste, so one that has them gets no
+# other.
 FAST_CIPHERS = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"]
 CIPHERS = [*FAST_CIPHERS, "chacha20-poly1305@openssh.com", "aes256-ctr", "aes128-ctr"]
 
@@ -55,7 +57,7 @@ class _Relaying(SSHConnection):
         """asyncio's word for a connection that has begun."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self._channels = _Channels(self)  # type: ignore[assignment]
+        self._channels = _Channels(self)
         super().connection_made(transport)
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
@@ -63,10 +65,11 @@ class _Relaying(SSHConnection):
         for begin in range(0, len(data), _BITE_BYTES):
             super().data_received(data[begin : begin + _BITE_BYTES])
 
-    def log_received_packet(self, *args: Any) -> None:
+    def log_received_packet(self, *args: Any, **kwargs: Any) -> None:
         """Say nothing of each message, which takes as long as to encrypt it."""
 
-    log_sent_packet = log_received_packet
+    def log_sent_packet(self, *args: Any, **kwargs: Any) -> None:
+        """The same."""
 
     def process_packet(self, pkttype: int, pktid: int, packet: Any) -> Any:
         """Take a message that was received."""
@@ -97,7 +100,8 @@ class _Relaying(SSHConnection):
 
 
 class UserSide(_Relaying, asyncssh.SSHServerConnection):
-    """A user's connection. ``admit`` is awaited when they have proved who they are, before they are told so."""
+    """A user's connection. ``admit`` is awaited when they have proved who they are, before they are told
+    so."""
 
     admit: Callable[[], Awaitable[bool]]
     tunnel: Tunnel | None = None

@@ -23,7 +23,7 @@ class GPUSSH(Configurable):
     ip = Unicode(
         "127.0.0.1",
         help="""The address that the gateway listens at: this machine alone, until you open it. Empty for all
-        addresses. Example::
+        addresses of this machine. Example::
 
             c.GPUSSH.ip = "0.0.0.0"
         """,
@@ -40,8 +40,8 @@ class GPUSSH(Configurable):
     ).tag(config=True)
 
     host = Unicode(
-        help="""The name by which people reach the gateway, for the commands that the pages show; empty for the name
-        by which they reach the page. Example::
+        help="""The name by which people reach the gateway, for the commands that the pages show; empty for
+        the name by which they reach the page. Example::
 
             c.GPUSSH.host = "ssh.hub.example.org"
         """,
@@ -51,16 +51,17 @@ class GPUSSH(Configurable):
         0,
         min=0,
         max=65535,
-        help="""The port by which people reach the gateway, for the same commands, where something in front of it
-        passes another port on; 0 for ``port``. Example::
+        help="""The port by which people reach the gateway, for the same commands, where something in front of
+        it passes another port on; 0 for ``port``. Example::
 
             c.GPUSSH.public_port = 22
         """,
     ).tag(config=True)
 
     host_key_file = Unicode(
-        help="""The gateway's private host key, by which people's clients know it again. Made where it is missing
-        (Ed25519, mode 600), and kept. Default: ``ssh_host_ed25519_key`` in the state directory. Example::
+        help="""The gateway's private host key, by which people's clients know it again. Made where it is
+        missing (Ed25519, mode 600), and kept. Default: ``ssh_host_ed25519_key`` in the state directory.
+        Example::
 
             c.GPUSSH.host_key_file = "/etc/gpubox/ssh_host_ed25519_key"
         """,
@@ -69,7 +70,8 @@ class GPUSSH(Configurable):
     login_seconds = Float(
         120.0,
         min=5,
-        help="""Seconds in which somebody has to say who they are. Waiting for a machine does not count. Example::
+        help="""Seconds in which somebody has to say who they are. Waiting for a machine does not count.
+        Example::
 
             c.GPUSSH.login_seconds = 60
         """,
@@ -79,8 +81,8 @@ class GPUSSH(Configurable):
         20,
         min=1,
         help="""How many failed logins an address may have, and how many wrong tokens a user, within
-        ``failure_seconds``. Beyond it the address is turned away, and no token is taken for the user (keys are). A
-        connection whose keys are all unknown is one failure, however many they are. Example::
+        ``failure_seconds``. Beyond it the address is turned away, and no token is taken for the user (keys
+        are). A connection whose keys are all unknown is one failure, however many they are. Example::
 
             c.GPUSSH.max_failures = 5
         """,
@@ -98,8 +100,8 @@ class GPUSSH(Configurable):
     max_unknown = Integer(
         100,
         min=1,
-        help="""How many connections there may be at once of which nobody knows yet who they are; a fifth of them from
-        one address. Example::
+        help="""How many connections there may be at once of which nobody knows yet who they are; a fifth of
+        them from one address. Example::
 
             c.GPUSSH.max_unknown = 30
         """,

@@ -185,14 +185,15 @@ async def open_tunnel(session: aiohttp.ClientSession, reach: Reach, key: str) ->
 
 def _why(status: int) -> str:
     if status == 404:
-        return "The image of your machine knows nothing of SSH: it is older than this hub, or has no gpubox in it."
+        return "The image of your machine knows nothing of SSH: it has no gpubox in it, or an older one."
     if status in (401, 403):
         return "You may not log in to this machine."
     return f"Your machine refused the connection ({status})."
 
 
 def _keep_alive(connection: socket.socket | None) -> None:
-    """Notice a machine that is gone without a word. (A ping of WebSocket's would wait behind what nobody reads.)"""
+    """Notice a machine that is gone without a word. (A ping of WebSocket's would wait behind what nobody
+    reads.)"""
     if connection is None:
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import asyncssh
@@ -11,7 +12,7 @@ import asyncssh
 from ..control.client import NoHub
 from .machine import Login, Reach, Refused, Tell
 from .relay import MachineSide, UserSide, log_in
-from .tunnel import Tunnel, Unreachable, open_tunnel
+from .tunnel import Unreachable, open_tunnel
 
 if TYPE_CHECKING:
     from .gateway import Gateway
@@ -146,7 +147,9 @@ class Visitor(asyncssh.SSHServer):
             return False
         if self._gateway.failed_as.are_too_many(username):
             self._reason = "too many wrong tokens for this user"
-            self._tell("There were too many wrong tokens for this user. Try again in some minutes, or use a key.")
+            self._tell(
+                "There were too many wrong tokens for this user. Try again in some minutes, or use a key."
+            )
             return False
         try:
             owner = await self._gateway.machines.owner(password)
@@ -172,12 +175,13 @@ class Visitor(asyncssh.SSHServer):
         """What to ask for."""
         return "", "", "", [("Token of the hub: ", False)]
 
-    async def validate_kbdint_response(self, username: str, responses: list[str]) -> bool:
+    async def validate_kbdint_response(self, username: str, responses: Sequence[str]) -> bool:
         """What was answered."""
         return len(responses) == 1 and await self.validate_password(username, responses[0])
 
     def _login(self, named: str, user: str, key: int = 0, token: str = "") -> Login | None:
-        """The user and the server that a name means: ``ana``, ``ana+training``. None where it is another's."""
+        """The user and the server that a name means: ``ana``, ``ana+training``. None where it is
+        another's."""
         if named == user:
             return Login(user, "", key, token)
         if named.startswith(f"{user}+"):
@@ -205,7 +209,6 @@ class Visitor(asyncssh.SSHServer):
         if login.key:
             await asyncio.to_thread(self._gateway.keys.used, login.key)
         try:
-            await self._check_server(login)
             await self._connect(login)
         except Refused as error:
             log.info("SSH: no session for %s: %s", login.user, error)
@@ -213,16 +216,6 @@ class Visitor(asyncssh.SSHServer):
             return False
         self.is_in = True
         return True
-
-    async def _check_server(self, login: Login) -> None:
-        try:
-            account = await self._gateway.machines.account(login.user)
-        except NoHub as error:
-            raise Refused(_NO_HUB) from error
-        if account is None or (login.server and login.server not in account.servers):
-            names = ", ".join(account.servers) if account else ""
-            others = f" You have: {names}." if names else ""
-            raise Refused(f"You have no machine {login.server!r}.{others} Add it on the hub's home page.")
 
     async def _connect(self, login: Login) -> None:
         machines, tell = self._gateway.machines, _once(self._tell)
