@@ -81,7 +81,7 @@ def read_key(text: str) -> PublicKey:
 
 def _accepted(text: str) -> PublicKey:
     try:
-        key = asyncssh.import_public_key(text)
+        key = asyncssh.import_public_key(text.encode())
     except (asyncssh.KeyImportError, ValueError) as error:
         words = text.split(None, 1)
         if not re.fullmatch(r"[a-z0-9@.-]+|----", words[0]) and re.search(r" (ssh-|ecdsa-|sk-)", text):

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 import aiohttp
+from yarl import URL
 
 from ..control.client import HubClient, HubRefused, NoHub
 
@@ -189,7 +190,7 @@ class Machines:
         timeout = aiohttp.ClientTimeout(total=None, sock_read=_SILENCE_SECONDS)
         headers = {"Authorization": f"token {login.token or self._token}"}
         async with self._session.get(
-            f"{self._api}{_path(login)}/progress", headers=headers, timeout=timeout
+            URL(f"{self._api}{_path(login)}/progress", encoded=True), headers=headers, timeout=timeout
         ) as answer:
             if answer.status != 200:
                 return
@@ -225,7 +226,7 @@ class Machines:
         headers = {"Authorization": f"token {token}"}
         timeout = aiohttp.ClientTimeout(total=60)
         async with self._session.request(
-            method, f"{self._api}{path}", headers=headers, timeout=timeout
+            method, URL(f"{self._api}{path}", encoded=True), headers=headers, timeout=timeout
         ) as answer:
             try:
                 told = await answer.json(content_type=None)

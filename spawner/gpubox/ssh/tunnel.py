@@ -12,6 +12,7 @@ import time
 from typing import Any, Protocol
 
 import aiohttp
+from yarl import URL
 
 from .machine import Reach, Refused
 
@@ -163,7 +164,11 @@ async def open_tunnel(session: aiohttp.ClientSession, reach: Reach, key: str) ->
     try:
         async with asyncio.timeout(_OPEN_SECONDS):
             opened = await session.ws_connect(
-                f"{reach.url.rstrip('/')}/{_ROUTE}", headers=headers, max_msg_size=0, compress=0
+                # As it is: a server looks at each character of its user's name as the hub has escaped it.
+                URL(f"{reach.url.rstrip('/')}/{_ROUTE}", encoded=True),
+                headers=headers,
+                max_msg_size=0,
+                compress=0,
             )
     except aiohttp.WSServerHandshakeError as error:
         raise Refused(_why(error.status)) from error
