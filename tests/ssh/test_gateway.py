@@ -217,14 +217,14 @@ def test_names_with_odd_characters_and_named_machines(hub, zoe, make_laptop):
     told = odd.ssh("box", "echo in")
     assert told.stdout == "in\n", told.stderr
 
-    refused = odd.ssh("-l", f"{ODD}+nothing", "box", "true")
+    refused = odd.run("ssh", "-F", odd.called(f"{ODD}+nothing"), "box", "true")
     assert refused.returncode == 255 and "You have no machine 'nothing'" in refused.stderr
     hub.api(
         "PUT",
         f"/users/{requests.utils.quote(ODD, safe='')}/servers/second",
         json={"user_options": {"machine": "cpu"}},
     )
-    named = odd.ssh("-l", f"{ODD}+second", "box", "echo $GPUBOX_SERVER")
+    named = odd.run("ssh", "-F", odd.called(f"{ODD}+second"), "box", "echo $GPUBOX_SERVER")
     assert named.stdout == "second\n", named.stderr
     hub.stop(ODD, "second")
     hub.stop(ODD)

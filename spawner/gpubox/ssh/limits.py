@@ -21,9 +21,11 @@ class Failures:
 
     def add(self, who: str) -> None:
         """One more."""
-        if len(self._failed) >= _MOST_REMEMBERED and who not in self._failed:
-            self._forget()
-        self._failed.setdefault(who, deque(maxlen=self._most)).append(self._clock())
+        failed = self._failed.pop(who, None) or deque(maxlen=self._most)
+        failed.append(self._clock())
+        self._failed[who] = failed
+        if len(self._failed) > _MOST_REMEMBERED:
+            del self._failed[next(iter(self._failed))]  # whose last failure is the longest ago
 
     def are_too_many(self, who: str) -> bool:
         """Whether there were as many as there may be."""
@@ -35,13 +37,6 @@ class Failures:
         if not failed:
             del self._failed[who]
         return len(failed) >= self._most
-
-    def _forget(self) -> None:
-        """Make room: what counts no longer goes, and if that is nothing, the oldest."""
-        for who in list(self._failed):
-            self.are_too_many(who)
-        while len(self._failed) >= _MOST_REMEMBERED:
-            del self._failed[next(iter(self._failed))]
 
 
 class Door:
