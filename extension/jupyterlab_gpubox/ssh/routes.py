@@ -84,7 +84,7 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
             return
         if not isinstance(told, dict):
             return
-        if told.get("active"):
+        if told.get("active") and self._connection is not None:
             self._mark_active(datetime.now(UTC))
         if self._connection is None and isinstance(told.get("key"), str):
             await self._begin(told["key"])
