@@ -129,6 +129,8 @@ setup(
         "hub": [
             "alembic>=1.13",
             "aiohttp>=3.9",
+            # The SSH gateway goes past its public names in places: gpubox/ssh/relay.py says which.
+            "asyncssh>=2.24,<2.25",
             "docker>=7.2",
             "dockerspawner>=14",
             "jinja2>=3.1",

@@ -26,6 +26,7 @@ from .monitor import Monitor
 from .pages import page_handlers
 from .routes import handlers
 from .sampler import Intervals, Sampler
+from .ssh import routes as ssh
 
 if TYPE_CHECKING:
     from .desktop.desk import Desk
@@ -145,6 +146,7 @@ def load(serverapp: Any) -> Monitor:
     serverapp.web_app.add_handlers(".*$", handlers(serverapp.base_url, monitor))
     serverapp.web_app.add_handlers(".*$", desktop_handlers(serverapp.base_url, desk))
     serverapp.web_app.add_handlers(".*$", page_handlers(serverapp.base_url))
+    serverapp.web_app.add_handlers(".*$", ssh.handlers(serverapp.base_url, settings))
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)

@@ -27,5 +27,6 @@ export const COMMANDS = {
   openDesktop: 'gpubox:open-desktop',
   openDesktopTab: 'gpubox:open-desktop-tab',
   openTerminal: 'gpubox:open-terminal',
-  openTmux: 'gpubox:open-tmux'
+  openTmux: 'gpubox:open-tmux',
+  showSsh: 'gpubox:show-ssh'
 } as const;
