@@ -344,7 +344,7 @@ def test_little_is_loaded_before_the_panel_is_opened(new_page, lab, gpus):
     page.goto(f"{lab.url}lab?token={lab.token}&reset")
     expect(status_bar(page)).to_be_visible()
     page.wait_for_load_state("networkidle")
-    assert zipped(scripts) < 15_000
+    assert zipped(scripts) < 16_000
     command(page, "gpubox:open-panel")
     command(page, "gpubox:open-dashboard")
     expect(page.locator(".gb-Chart canvas").first).to_be_visible()

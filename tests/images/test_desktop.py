@@ -105,6 +105,10 @@ def viewer(box: Box) -> Iterator[Viewer]:
     viewer = box.view()
     yield viewer
     viewer.close()
+    # No window of a test that failed lies over what the next one clicks.
+    for pid in box.processes("xfce4-terminal"):
+        with suppress(subprocess.CalledProcessError):
+            box.run("kill", str(pid))
 
 
 def shows(viewer: Viewer, condition: Callable[[], bool], what: str) -> None:
@@ -138,11 +142,18 @@ def ended(viewer: Viewer) -> bool:
     return False
 
 
+def has_focus(viewer: Viewer) -> bool:
+    """Whether a window has the keys: its button in the panel is blue, and the panel grey where none is."""
+    row = (viewer.pixel(x, viewer.height - 18) for x in range(250, 1000))
+    return any(blue > red + 40 for red, _, blue in row)
+
+
 def type_in_terminal(box: Box, viewer: Viewer, line: str) -> None:
-    """Open a terminal from the panel, and type a line once its shell is there."""
+    """Open a terminal from the panel, and type a line once its shell is there and has the keys."""
     before = set(box.processes("bash"))
     viewer.click(117, viewer.height - 18)
     until(lambda: set(box.processes("bash")) - before, "a terminal with a shell")
+    shows(viewer, lambda: has_focus(viewer), "the terminal's window")
     viewer.type(line + "\n")
 
 

@@ -17,8 +17,8 @@ export class BoxHead {
     this._ssh = this._command(COMMANDS.showSsh, trans.__('SSH'));
     this.node.append(
       make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
-      make('div', 'gb-Box-buttons gb-Box-ways', desktop, terminal, this._ssh),
       this._contents,
+      make('div', 'gb-Box-buttons gb-Box-ways', desktop, terminal, this._ssh),
       this._facts,
       this._said
     );
