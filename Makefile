@@ -24,8 +24,10 @@ UV     = $(BIN)/uv pip install -q --python $(BIN)/python
 SAY    = printf '%-8s %s\n'
 
 # What tests need of Debian: a browser with a font, a database server, a C compiler for the
-# simulated driver, what the base image and a second engine are made with, and promtool.
-TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2
+# simulated driver, what the base image and a second engine are made with, OpenSSH's client and what it
+# is used with (its server is what a process has for a machine), and promtool.
+TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 \
+    openssh-client openssh-server rsync git
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 # An agent offers all its keys, one after the other. sshd's MaxAuthTries is 6, and a nuisance.
 _MOST_KEYS_OFFERED = 30
 _MOST_TOKENS_TRIED = 3
+_TURN_AWAY_SECONDS = 10.0
 
 _NO_HUB = "The hub does not answer at the moment. Try again in a minute."
 
@@ -64,7 +65,7 @@ class Visitor(asyncssh.SSHServer):
     def _turn_away(self, sentence: str) -> None:
         log.info("SSH: %s is turned away: %s", self.address, sentence)
         # Once keys are exchanged: before that a client shows no reason.
-        asyncio.get_running_loop().call_later(2.0, self._conn.abort)
+        asyncio.get_running_loop().call_later(_TURN_AWAY_SECONDS, self._conn.abort)
         self._reason = sentence
 
     def connection_lost(self, exc: Exception | None) -> None:
