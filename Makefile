@@ -24,8 +24,10 @@ UV     = $(BIN)/uv pip install -q --python $(BIN)/python
 SAY    = printf '%-8s %s\n'
 
 # What tests need of Debian: a browser with a font, a database server, a C compiler for the
-# simulated driver, what the base image and a second engine are made with, and promtool.
-TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2
+# simulated driver, what the base image and a second engine are made with, OpenSSH's client and what it
+# is used with (its server is what a process has for a machine), and promtool.
+TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 \
+    openssh-client openssh-server rsync git
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE
@@ -70,6 +72,7 @@ lock: .venv/.run ## write the lock files anew, with the newest versions
 
 clean: ## remove what make made here; state, images and volumes stay
 	rm -rf extension/node_modules extension/lib extension/*.tsbuildinfo extension/jupyterlab_gpubox/labextension
+	rm -rf extension/jupyterlab_gpubox/desktop/static
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis spawner/*.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -116,10 +119,10 @@ help: ## say what can be made
 	    ln -sf ../promtool/usr/bin/promtool bin/promtool; } || $(SAY) debian "there is no promtool to be had"
 	@touch $@
 
-# The GPU panel, which is TypeScript: built where `gpubox image` and the wheel find it. An editable
-# install puts nothing where Jupyter looks for it: that is linked.
+# The GPU panel and the pages of desktop and terminal, which are TypeScript: built where `gpubox image` and the
+# wheel find them. An editable install puts nothing where Jupyter looks for the panel: that is linked.
 PANEL := extension/jupyterlab_gpubox/labextension
-.venv/.panel: .venv/.proxy $(shell find extension/src extension/style extension/schema -type f) \
+.venv/.panel: .venv/.proxy $(shell find extension/src extension/pages extension/style extension/schema -type f) \
     $(addprefix extension/,package.json yarn.lock .yarnrc.yml tsconfig.json)
 	@$(SAY) panel "building the GPU panel"
 	@cd extension && { jlpm install --immutable && jlpm build; } >../.panel.log 2>&1 || \

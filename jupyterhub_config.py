@@ -37,6 +37,9 @@ configure(c, engine=os.environ.get("ENGINE", "docker"))
 #     {"title": "1/7 of an A100", "gpu": "A100", "sharing": "mig: 1g.10gb"},
 # ]
 
+# SSH, on port 2222 of this machine alone; opened to your lab's network:
+# c.GPUSSH.ip = "0.0.0.0"
+
 # More services and roles are added to those that configure() made; `=` would take the pages away.
 # c.JupyterHub.services.append({"name": "prometheus", "api_token": ...})
 

@@ -1,7 +1,7 @@
 """The one distribution, `gpubox`: the hub's side (spawner/) and the box's side (extension/).
 
-The tools' settings are in pyproject.toml; exact versions in spawner/locks/. The GPU panel, which is
-TypeScript, is built on the way into a wheel where that was not done yet.
+The tools' settings are in pyproject.toml; exact versions in spawner/locks/. The GPU panel and the pages,
+which are TypeScript, are built on the way into a wheel where that was not done yet.
 """
 
 import os
@@ -19,13 +19,14 @@ VERSION = re.search(r'__version__ = "(.+)"', (HERE / "spawner/gpubox/__init__.py
 
 EXTENSION = Path("extension")
 PANEL = EXTENSION / "jupyterlab_gpubox/labextension"
+PAGES = EXTENSION / "jupyterlab_gpubox/desktop/static"
 PANEL_IN_JUPYTER = Path("share/jupyter/labextensions/@gpubox/jupyterlab-gpubox")
 
 
 def panel_sources():
-    """All that the panel is made of."""
+    """All that the panel and the pages are made of."""
     names = ("package.json", "yarn.lock", ".yarnrc.yml", "tsconfig.json", "install.json")
-    trees = (file for name in ("src", "style", "schema") for file in (EXTENSION / name).rglob("*"))
+    trees = (file for name in ("src", "pages", "style", "schema") for file in (EXTENSION / name).rglob("*"))
     return [*(EXTENSION / name for name in names), *(file for file in trees if file.is_file())]
 
 
@@ -47,11 +48,13 @@ def panel_places():
 
 def build_panel(say):
     """Build the panel if it is missing or older than its sources, and the tools for it are there."""
+    # What a build writes last.
     built = PANEL / "package.json"
-    if built.exists() and built.stat().st_mtime >= max(file.stat().st_mtime for file in panel_sources()):
+    is_there = built.exists() and PAGES.is_dir()
+    if is_there and built.stat().st_mtime >= max(file.stat().st_mtime for file in panel_sources()):
         return
     if os.environ.get("GPUBOX_PANEL") == "as-is" or not (which("jlpm") and which("node")):
-        state = "is older than its sources" if built.exists() else "is not built, and left out"
+        state = "is older than its sources" if is_there else "is not built, and left out"
         say(f"The GPU panel {state}: that takes node and jlpm, both of which `make .venv/.panel` brings.")
         return
     for step in (["install", "--immutable"], ["build"]):
@@ -76,7 +79,7 @@ class Sdist(sdist):
         super().run()
 
     def make_release_tree(self, base_dir, files):
-        panel = [str(file) for file in [*panel_sources(), *panel_files()]]
+        panel = [str(file) for file in [*panel_sources(), *panel_files(), *PAGES.glob("*")]]
         super().make_release_tree(base_dir, [*files, *panel])
 
 
@@ -112,7 +115,7 @@ setup(
             "migrations/*",
             "migrations/versions/*.py",
         ],
-        "jupyterlab_gpubox": ["*.json"],
+        "jupyterlab_gpubox": ["*.json", "desktop/static/*"],
     },
     cmdclass={"build_py": BuildPy, "sdist": Sdist},
     data_files=[
@@ -126,6 +129,8 @@ setup(
         "hub": [
             "alembic>=1.13",
             "aiohttp>=3.9",
+            # The SSH gateway goes past its public names in places: gpubox/ssh/relay.py says which.
+            "asyncssh>=2.24,<2.25",
             "docker>=7.2",
             "dockerspawner>=14",
             "jinja2>=3.1",

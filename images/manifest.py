@@ -52,7 +52,14 @@ FRAMEWORKS = {
     "JupyterLab": ("jupyterlab",),
     "JupyterHub": ("jupyterhub",),
 }
-OPENBLAS = "libopenblas0-pthread"
+# The same of Debian's packages.
+DEBIANS = {
+    "OpenBLAS": "libopenblas0-pthread",
+    "TigerVNC": "tigervnc-standalone-server",
+    "XFCE": "xfce4-session",
+    "Mesa": "mesa-libgallium",
+    "OpenSSH": "openssh-server",
+}
 CUDA = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12")
 CUDNN = ("nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
 # The oldest driver that runs programs of a CUDA release, from NVIDIA's table of minor-version compatibility.
@@ -103,10 +110,11 @@ def manifest(target: str, version: str, python: list[Package], debian: list[Pack
         # An environment may have what another has too: each is told, where it is.
         for found in (package for package in python if package.name in candidates):
             frameworks.append({"name": name, "version": found.version, "environment": found.environment})
+    versions = {package.name: package.version for package in debian}
     frameworks += [
-        {"name": "OpenBLAS", "version": package.version.partition("+")[0], "environment": "debian"}
-        for package in debian
-        if package.name == OPENBLAS
+        {"name": name, "version": upstream(versions[package]), "environment": "debian"}
+        for name, package in DEBIANS.items()
+        if package in versions
     ]
     return {
         "image": target,
@@ -116,6 +124,11 @@ def manifest(target: str, version: str, python: list[Package], debian: list[Pack
         "cuda": [asdict(cuda) for cuda in cudas(python)],
         "frameworks": frameworks,
     }
+
+
+def upstream(version: str) -> str:
+    """A Debian package's version without Debian's part: 1:10.0p1-7 is 10.0p1."""
+    return re.sub(r"^\d+:|[+~-].*$", "", version)
 
 
 @dataclass(frozen=True)

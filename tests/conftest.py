@@ -9,5 +9,6 @@ pytest_plugins = [
     "fixtures.panel",
     "fixtures.postgres",
     "fixtures.browser",
+    "fixtures.desktop",
     "fixtures.engine",
 ]

@@ -17,6 +17,7 @@ from fixtures.parts import is_missing
 
 REPOSITORY = Path(__file__).parents[1]
 PANEL = REPOSITORY / "extension/jupyterlab_gpubox/labextension"
+PAGES = REPOSITORY / "extension/jupyterlab_gpubox/desktop/static"
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +35,9 @@ def wheel(tmp_path_factory):
             continue
         (source / name).parent.mkdir(parents=True, exist_ok=True)
         (source / name).write_bytes((REPOSITORY / name).read_bytes())
-    # But for the panel, which takes a minute: as `make` built it, if it did.
-    if PANEL.is_dir():
-        shutil.copytree(PANEL, source / PANEL.relative_to(REPOSITORY))
+    # But for the panel and the pages, which take a minute: as `make` built them, if it did.
+    for built in filter(Path.is_dir, (PANEL, PAGES)):
+        shutil.copytree(built, source / built.relative_to(REPOSITORY))
     target = tmp_path_factory.mktemp("dist")
     subprocess.run(
         [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", target, source],
@@ -98,6 +99,16 @@ def test_jupyter_finds_both_halves_of_the_panel(wheel):
     assert there == {
         name.removeprefix(f"{place}/") for name in wheel.namelist() if name.startswith(f"{place}/")
     } - {"install.json"}
+
+
+def test_the_pages_name_files_that_are_there(wheel):
+    if not PAGES.is_dir():
+        is_missing("the pages are not built (make .venv/.panel)")
+    for page in ("desktop", "terminal"):
+        html = wheel.read(f"jupyterlab_gpubox/desktop/static/{page}.html").decode()
+        named = re.findall(r'(?:src|href)="(?:\.\./)?desktop/static/([^"]+)"', html)
+        assert len(named) == 2
+        assert {f"jupyterlab_gpubox/desktop/static/{name}" for name in named} <= set(wheel.namelist())
 
 
 def test_versions_agree(wheel):

@@ -8,7 +8,8 @@ from __future__ import annotations
 import atexit
 import os
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import prometheus_client
 from traitlets import Bool, Float, default
@@ -16,13 +17,19 @@ from traitlets.config import LoggingConfigurable
 
 from . import activity
 from .box import find_box
+from .desktop.routes import handlers as desktop_handlers
 from .hub_link import find_link
 from .jupyter_processes import known_processes
 from .life import ignore_polls, life_of
 from .metrics import GPUCollector
 from .monitor import Monitor
+from .pages import page_handlers
 from .routes import handlers
 from .sampler import Intervals, Sampler
+from .ssh import routes as ssh
+
+if TYPE_CHECKING:
+    from .desktop.desk import Desk
 
 
 class GPUPanel(LoggingConfigurable):
@@ -121,6 +128,12 @@ def load(serverapp: Any) -> Monitor:
     def mark_active(when: datetime) -> None:
         settings[activity.SETTING] = when
 
+    @cache
+    def desk() -> Desk:
+        from .desktop.desk import Desk
+
+        return Desk(settings, serverapp.log)
+
     sampler = Sampler(options.intervals)
     atexit.register(sampler.stop)
     monitor = Monitor(
@@ -131,6 +144,9 @@ def load(serverapp: Any) -> Monitor:
         mark_active=mark_active,
     )
     serverapp.web_app.add_handlers(".*$", handlers(serverapp.base_url, monitor))
+    serverapp.web_app.add_handlers(".*$", desktop_handlers(serverapp.base_url, desk))
+    serverapp.web_app.add_handlers(".*$", page_handlers(serverapp.base_url))
+    serverapp.web_app.add_handlers(".*$", ssh.handlers(serverapp.base_url, settings))
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))
     if options.count_as_activity:
         serverapp.io_loop.add_callback(monitor.start)

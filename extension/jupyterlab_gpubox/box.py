@@ -34,6 +34,9 @@ class Box:
     # Which of its user's servers it is, and where it reaches the hub's service.
     server: str = ""
     service: str = ""
+    # How to reach it by SSH: user, host (empty: as the page is reached), port; None where the hub has no
+    # gateway.
+    ssh: dict[str, Any] | None = None
     hub_url: str = ""
 
     def cost(self, now: float) -> float:

@@ -10,7 +10,9 @@ A browser that is merely open is none. What that rests on (jupyter_server 2.21, 
 - ``terminal_at``: the terminal's ``last_activity``, set by output, which is read with nobody connected, too
   (terminalmanager.py, ``pre_pty_read_hook``), by input, and in the moment that a page opens or resizes it
   (handlers.py, ``_update_activity``). A prompt with a page before it sets nothing. A program that prints
-  nothing shows no life here: if it works, its GPU or its output does.
+  nothing shows no life here: if it works, its GPU or its output does. An SSH connection is a terminal, too:
+  what its user sends through it counts (keys, files, what a forwarded port is told), what keeps it alive does
+  not.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 from .activity import SETTING
 from .hub_link import Life
+from .ssh.routes import ACTIVITY as SSH
 
 DESKTOP = "desktop_last_activity"
 # jupyter-resource-usage asks every open notebook's kernel for its memory, every few seconds.
@@ -32,7 +35,10 @@ def life_of(server: Any) -> Life:
     settings = server.web_app.settings
     return {
         "kernel_at": _kernel_at(server.kernel_manager),
-        "terminal_at": _terminal_at(settings.get("terminal_manager")),
+        "terminal_at": max(
+            filter(None, [_terminal_at(settings.get("terminal_manager")), _seconds(settings.get(SSH))]),
+            default=None,
+        ),
         "desktop_at": _seconds(settings.get(DESKTOP)),
         "gpu_at": _seconds(settings.get(SETTING)),
     }

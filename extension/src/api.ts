@@ -50,6 +50,15 @@ export class Api {
     return this._ask(`notices/${id}/close`, { method: 'POST', body: '{}' });
   }
 
+  /** Whether this machine has a desktop, running or not. */
+  async hasDesktop(): Promise<boolean> {
+    try {
+      return (await this._get<{ state: string }>('desktop')).state !== 'missing';
+    } catch {
+      return false;
+    }
+  }
+
   stream(): WebSocket {
     const { wsUrl, appendToken, token, WebSocket: Socket } = this._settings;
     const url = URLExt.join(wsUrl, 'gpubox/api/stream');

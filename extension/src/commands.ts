@@ -40,6 +40,12 @@ export function addCommands(context: Context, places: Places): void {
     label: trans.__('Shut Down a Kernel That Uses a GPU…'),
     execute: async args => (await import('./actions')).shutDownKernel(context, args as KernelArguments)
   });
+  commands.addCommand(COMMANDS.showSsh, {
+    label: trans.__('Reach This Machine by SSH…'),
+    caption: trans.__('How to reach this machine from your own terminal or editor'),
+    isVisible: () => Boolean(context.store.box?.ssh),
+    execute: async () => (await import('./ssh')).showSsh(context)
+  });
   commands.addCommand(COMMANDS.openOwner, {
     label: trans.__('Open What Uses a GPU'),
     isVisible: args => 'id' in args,

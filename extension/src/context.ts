@@ -23,5 +23,10 @@ export const COMMANDS = {
   toggleStatusBar: 'gpubox:toggle-status-bar',
   interruptKernel: 'gpubox:interrupt-kernel',
   shutDownKernel: 'gpubox:shut-down-kernel',
-  openOwner: 'gpubox:open-owner'
+  openOwner: 'gpubox:open-owner',
+  openDesktop: 'gpubox:open-desktop',
+  openDesktopTab: 'gpubox:open-desktop-tab',
+  openTerminal: 'gpubox:open-terminal',
+  openTmux: 'gpubox:open-tmux',
+  showSsh: 'gpubox:show-ssh'
 } as const;

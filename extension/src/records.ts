@@ -119,6 +119,8 @@ export interface Box {
   cost: number;
   ends: number | null;
   hub_url: string;
+  /** How to reach it by SSH; an empty host is the page's own, null: the hub has no gateway. */
+  ssh?: { user: string; host: string; port: number } | null;
   /** The server's clock. */
   now?: number;
   /** Whether its hub tells notices, and can be asked for more time. */

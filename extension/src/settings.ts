@@ -43,6 +43,15 @@ export class Settings {
     return this._get('timeWarnings', [15, 5]);
   }
 
+  /** Whether "Desktop" opens a tab of JupyterLab's, not one of the browser's. */
+  get desktopInLab(): boolean {
+    return this._get('desktopInLab', false);
+  }
+
+  get tmuxCard(): boolean {
+    return this._get('tmuxCard', false);
+  }
+
   async toggleStatusBar(): Promise<void> {
     await this._settings?.set('statusBar', !this.statusBar);
   }

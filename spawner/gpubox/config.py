@@ -17,6 +17,7 @@ from .host import HostProblem
 from .host.admin import admin_password
 from .hub import open_with
 from .service.settings import ACCESS, HUB_ADMIN, MANAGE, SERVICE, TEMPLATES
+from .ssh.settings import SSH_SERVICE
 
 NETWORK = "gpubox"
 
@@ -48,6 +49,7 @@ def configure(c: Any, engine: str = "docker") -> None:
     else:
         _run_as_processes(c)
     add_service(c, f"http://{host}:{int(os.environ.get('GPUBOX_PORT', '8000')) + 82}")
+    add_ssh(c, int(os.environ.get("GPUBOX_PORT", "8000")))
 
 
 def add_service(c: Any, url: str) -> None:
@@ -81,6 +83,28 @@ def add_service(c: Any, url: str) -> None:
     c.JupyterHub.extra_user_scopes = {ACCESS, TEMPLATES}
     # What a box asks the service, it asks as its user.
     c.Spawner.server_token_scopes = ["users:activity!user", "access:servers!server", ACCESS, TEMPLATES]
+
+
+def add_ssh(c: Any, hub_port: int) -> None:
+    """Add the SSH gateway (``c.GPUSSH``) and its rights; call it after `add_service`."""
+    if hub_port != 8000:
+        c.GPUSSH.port = (hub_port + 83) % 65536  # two hubs can run
+    c.JupyterHub.services.append(
+        {
+            "name": SSH_SERVICE,
+            "command": [sys.executable, "-m", "gpubox.ssh"],
+            "environment": {"GPUBOX_DIR": str(paths.state_dir())},
+            "display": False,
+        }
+    )
+    c.JupyterHub.load_roles.append(
+        {
+            "name": "gpubox-ssh-service",
+            "description": "Start the servers of those who log in by SSH, and give a place in line up",
+            "services": [SSH_SERVICE],
+            "scopes": ["start:servers", "read:servers", "delete:servers"],
+        }
+    )
 
 
 def _listen(c: Any, port: int) -> None:

@@ -198,6 +198,25 @@ notice = sa.Table(
 )
 sa.Index("notice_user", notice.c.user, notice.c.closed_at)
 
+# The public keys by which the SSH gateway knows people: put in on the service's page.
+ssh_key = sa.Table(
+    "ssh_key",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("user", sa.String(255), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    # In words: "Ed25519", "RSA 3072".
+    sa.Column("kind", sa.String(64), nullable=False),
+    # As OpenSSH writes it: algorithm and base64, with no comment.
+    sa.Column("key", sa.Text, nullable=False),
+    # Of one user alone: the key tells who somebody is.
+    sa.Column("fingerprint", sa.String(64), nullable=False, unique=True),
+    sa.Column("created_at", sa.Double, nullable=False),
+    sa.Column("last_used_at", sa.Double),
+    # A number is never given out again: open connections go by it.
+    sqlite_autoincrement=True,
+)
+
 
 def open_database(url: str, hub_id: str = "") -> sa.Engine:
     """Open the database at an SQLAlchemy URL and bring its tables up to date.
@@ -269,9 +288,7 @@ def _make_engine(url: sa.URL) -> sa.Engine:
         return sa.create_engine(url, pool_pre_ping=True)
     if not url.database or url.database == ":memory:":
         # One connection for all threads, or each would see a database of its own.
-        engine = sa.create_engine(
-            url, poolclass=StaticPool, connect_args={"check_same_thread": False}
-        )
+        engine = sa.create_engine(url, poolclass=StaticPool, connect_args={"check_same_thread": False})
     else:
         _make_private(Path(url.database))
         engine = sa.create_engine(url)

@@ -37,6 +37,7 @@ from .machines import (
 from .pool import GPUPool
 from .rules import parse_rules
 from .service.settings import SERVICE, GPUService
+from .ssh.settings import GPUSSH, SSH_SERVICE
 from .timings import Timings
 from .upkeep import Upkeep
 
@@ -208,6 +209,7 @@ class GPUHub(SingletonConfigurable):
         self._idle = self._duration("idle"), self._duration("gpu_idle")
         self.spawner_class = spawner_class
         self.service_options = GPUService(config=self.config)
+        self.ssh_options = GPUSSH(config=self.config)
         database = open_database(self.database_url, paths.hub_id())
         self._claim = claim(database)
         self._database = database
@@ -343,11 +345,17 @@ class GPUHub(SingletonConfigurable):
         service = self.app._service_map.get(SERVICE)
         return f"{service.url}{service.prefix}" if service is not None and service.url else ""
 
+    @property
+    def has_ssh(self) -> bool:
+        """Whether the SSH gateway runs beside this hub."""
+        return SSH_SERVICE in self.app._service_map
+
     def service_settings(self) -> dict[str, Any]:
         """What the service is configured with, as JSON takes it."""
         announcement = self.app.template_vars.get("announcement")
         return {
             "options": self.service_options.as_dict(),
+            "ssh": self.ssh_options.as_dict(),
             "rules": [dict(rule) for rule in self.rules],
             "database_url": self.database_url,
             # Its pages look as the hub's do.

@@ -236,9 +236,20 @@ class GPUSpawner(StockSpawner):
             "price_per_hour": machine.price_per_hour,
             "currency": self.currency,
             "is_shared": machine.slots_per_gpu > 1,
+            "ssh": self.ssh,
             "gpus": lease.gpus,
         }
         return {"GPUBOX_BOX": json.dumps(facts)}
+
+    @property
+    def ssh(self) -> dict[str, Any] | None:
+        """How to reach the server by SSH: ``user`` and ``port`` to name, ``host`` (empty: the page's own);
+        None where there is no gateway."""
+        options = self.gpuhub.ssh_options
+        if not self.gpuhub.has_ssh or not options.port:
+            return None
+        user = f"{self.user.name}+{self.name}" if self.name else self.user.name
+        return {"user": user, "host": options.host, "port": options.shown_port}
 
     def _group_names(self) -> list[str]:
         return [group.name for group in self.user.groups]

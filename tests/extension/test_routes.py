@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 from websocket import ABNF, WebSocketBadStatusException
 
-from fixtures.jupyter import JupyterServer, Start, next_frame, until
+from fixtures.jupyter import JupyterServer, Start, next_frame
+from fixtures.waiting import until
 from simgpu import SimulatedLibrary
 
 API = "gpubox/api/"
@@ -88,11 +89,14 @@ def test_a_range_that_there_is_not_gets_a_sentence(server, document):
 
 
 def test_every_route_is_in_the_document_and_the_other_way_round(document):
+    from jupyterlab_gpubox.desktop.routes import API as DESKTOP
     from jupyterlab_gpubox.routes import ROUTES
+    from jupyterlab_gpubox.ssh.routes import PATH as SSH
 
+    routes = [*ROUTES, *DESKTOP, SSH]
     examples = {re.sub(r"\{\w+\}", "7", path.removeprefix("/")) for path in document["paths"]}
-    assert len(examples) == len(ROUTES)
-    assert all(any(re.fullmatch(route, path) for path in examples) for route in ROUTES)
+    assert len(examples) == len(routes)
+    assert all(any(re.fullmatch(route, path) for path in examples) for route in routes)
 
 
 @pytest.mark.parametrize("path", ["gpus", "history", "processes", "box", "openapi.json"])

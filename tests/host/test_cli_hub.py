@@ -35,8 +35,7 @@ def as_it_was(request):
     yield
     if "hub" in request.fixturenames:
         hub = request.getfixturevalue("hub")
-        for lease in hub.open_leases():
-            hub.stop(lease["user"], lease["server"])
+        hub.stop_all()
         for number in ("0", "1"):
             gpubox(hub, "undrain", number)
 
@@ -110,6 +109,13 @@ def test_who_holds_a_gpu_that_is_drained_is_named_and_keeps_it_until_ended(hub):
     assert said == f"alice (1x H100) is stopped and has given back {uuid}.\n"
     assert hub.open_leases() == []
     assert re.search(rf"drained .*{uuid}", told(hub, "gpus"))
+
+
+def test_a_program_is_told_what_became_of_the_gpu(hub, driver):
+    drained = json.loads(told(hub, "drain", "1", "--reason", "dust", "--json"))
+    assert (drained["uuid"], drained["state"], drained["reason"]) == (driver.gpus[1].uuid, "drained", "dust")
+    assert drained == json.loads(told(hub, "gpus", "--json"))[1]
+    assert json.loads(told(hub, "undrain", "1", "--json"))["state"] == "ready"
 
 
 def test_a_gpu_that_serves_again_goes_to_who_waits_and_that_is_said(hub, driver):

@@ -20,7 +20,8 @@ from tornado.netutil import bind_sockets
 from tornado.web import Application, RequestHandler, StaticFileHandler, url
 
 import gpubox
-from gpubox.service import api, pages
+from gpubox import db as tables
+from gpubox.service import api, keys, pages
 from gpubox.service.app import Service
 from gpubox.service.live import Live
 from gpubox.service.viewer import Audience, Viewer
@@ -124,13 +125,16 @@ class Stage:
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
         self.live = Live(self.hub)  # type: ignore[arg-type]
         settings: dict[str, Any] = {"options": {}, "announcement": "", "template_paths": LOOK, "rules": []}
+        settings["ssh"] = {"host_key_file": "/nowhere/key"}
         settings["database_url"] = "sqlite://"
         service = Service(PREFIX, settings, self.live)
         service.stage = self  # type: ignore[attr-defined]
         shared = {"service": service}
         routes: list[Any] = [url(rf"{PREFIX}api/(history|usage|budgets|rules|notices)", Answers, shared)]
         routes += [url(rf"{PREFIX}api/(notices/\d+/close|leases/\d+/ask)", Answers, shared)]
-        for path, handler in [*pages.ROUTES, *api.ROUTES]:
+        # Keys are kept as ever, in a database of this stage alone.
+        tables.metadata.create_all(service.ledger)
+        for path, handler in [*pages.ROUTES, *api.ROUTES, *keys.ROUTES]:
             staged = type(handler.__name__, (OnStage, handler), {})
             routes.append(url(rf"{PREFIX}{path}", staged, shared))
         routes.append(url(rf"{PREFIX}static/(.*)", pages.Static, {"path": str(pages.STATIC)}))

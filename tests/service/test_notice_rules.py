@@ -139,8 +139,8 @@ def test_a_budget_is_told_at_80_and_at_100_percent():
 def test_the_sentences_name_the_budget():
     (mine,) = of_budgets("ada", [Spent(ALONE, "ada", 81.0, TERM)])
     (ours,) = of_budgets("ada", [Spent(TOGETHER, "lab-b", 45.0, TERM)])
-    assert mine.sentence == "81% of your budget for November 2026 are used: 81.0 of 100.0 GPU-hours."
-    assert ours.sentence == "90% of the budget of lab-b together for November 2026 are used: 45.0 of 50.0."
+    assert mine.sentence == "81 % of your budget for November 2026 are used: 81.0 of 100.0 GPU-hours."
+    assert ours.sentence == "90 % of the budget of lab-b together for November 2026 are used: 45.0 of 50.0."
 
 
 def test_each_term_and_each_user_is_told_anew():

@@ -132,7 +132,7 @@ async def test_budgets_are_told_as_they_fill_and_closed_when_that_is_over(notice
         return [notice.sentence.split(":")[0] for notice in notices.open("ada")]
 
     used["ada"] = 85.0
-    await until(lambda: sentences() == ["85% of your budget for November 2026 are used"])
+    await until(lambda: sentences() == ["85 % of your budget for November 2026 are used"])
     used["ada"] = 101.0
     await until(lambda: sentences() == ["Your budget for November 2026 is used up"])
     used["ada"] = 50.0  # the admin has raised it

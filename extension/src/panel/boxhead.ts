@@ -1,4 +1,4 @@
-import type { Context } from '../context';
+import { COMMANDS, type Context } from '../context';
 import { make, safeUrl, setWords } from '../dom';
 import type { Box } from '../records';
 import { duration, precisely } from '../units';
@@ -12,9 +12,13 @@ export class BoxHead {
     this._home.textContent = trans.__('Stop or change');
     this._home.title = trans.__('Stop this machine or choose another one, on the hub’s page');
     this.node.setAttribute('aria-label', trans.__('This machine'));
+    const desktop = this._command(COMMANDS.openDesktop, trans.__('Desktop'));
+    const terminal = this._command(COMMANDS.openTerminal, trans.__('Terminal'));
+    this._ssh = this._command(COMMANDS.showSsh, trans.__('SSH'));
     this.node.append(
       make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
       this._contents,
+      make('div', 'gb-Box-buttons gb-Box-ways', desktop, terminal, this._ssh),
       this._facts,
       this._said
     );
@@ -34,6 +38,7 @@ export class BoxHead {
       const home = safeUrl(box.hub_url);
       this._home.hidden = !home;
       this._home.href = home;
+      this._ssh.hidden = !box.ssh;
       setWords(this._title, box.title || box.machine);
       setWords(this._contents, box.contents);
       this._contents.title = box.contents;
@@ -118,6 +123,17 @@ export class BoxHead {
     }
   }
 
+  /** A button for a command, whose words say what opens. */
+  private _command(name: string, words: string): HTMLButtonElement {
+    const { commands } = this._context;
+    const node = make('button', 'gb-Button', words);
+    node.type = 'button';
+    node.title = commands.caption(name);
+    node.addEventListener('click', () => void commands.execute(name));
+    return node;
+  }
+
+  private readonly _ssh: HTMLButtonElement;
   private readonly _extend = make('select', 'gb-Button gb-Box-extend');
   private readonly _said = make('p', 'gb-Box-said');
   private _offered = '';

@@ -47,6 +47,7 @@ def add_to(commands: Any) -> None:
 
 def _add_gpu(command: argparse.ArgumentParser) -> None:
     command.add_argument("gpu", metavar="GPU", help="its number, its UUID, or how that begins")
+    command.add_argument("--json", action="store_true", help="for programs: its row of gpubox gpus")
 
 
 # --- who has what ----------------------------------------------------------------------------------
@@ -153,6 +154,8 @@ def drain(arguments: argparse.Namespace) -> int:
         return _one(gpu["uuid"], await client.state())
 
     gpu = hub.ask(drained)
+    if arguments.json:
+        return print_json(gpu)
     if not gpu["holders"]:
         print(f"{_name(gpu)} is drained: nobody gets it until gpubox undrain {arguments.gpu}.")
         return 0
@@ -174,6 +177,8 @@ def undrain(arguments: argparse.Namespace) -> int:
         return _one(gpu["uuid"], await client.state())
 
     gpu = hub.ask(undrained)
+    if arguments.json:
+        return print_json(gpu)
     if gpu["state"] == "lost":
         print(f"{_name(gpu)} is drained no more, but lost: {gpu['reason']}")
     elif gpu["holders"]:

@@ -63,7 +63,9 @@ class HubClient:
         return await self._ask("GET", "/timings")
 
     async def do(self, what: str, **fields: Any) -> dict[str, Any]:
-        """Have the hub ``drain``, ``move``, ``end``, ``templates/save``, ... something; returns when done.
+        """Have the hub do something: ``what`` is a method of its `Desk`, or ``templates/save`` and the like.
+
+        Returns when done.
 
         Raises `HubRefused` with the hub's sentence, `NoHub`.
         """

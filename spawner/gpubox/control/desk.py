@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from datetime import UTC
 from typing import TYPE_CHECKING, Any
+
+from jupyterhub import orm
 
 from ..engines import EngineError
 from ..ledger import Lease
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 # JupyterHub gives a cancelled spawn as long before it stops what was started (apihandlers/users.py).
 _CANCEL_SECONDS = 30.0
+_REACH_SECONDS = 60
+_REACH_NOTE = "opens an SSH connection"
 
 
 class Desk:
@@ -97,6 +102,47 @@ class Desk:
                 " taken until it does; the hub tries again every minute.",
                 "engine",
             )
+
+    # --- for the SSH gateway -----------------------------------------------------------------------
+
+    async def account(self, user: str) -> dict[str, Any]:
+        """Since when there is that user, the names of their servers beside the first, and which are on their
+        way.
+
+        Raises KeyError.
+        """
+        found = orm.User.find(self._hub.app.db, user)
+        if found is None:
+            raise KeyError(f"There is no user {user!r} here.")
+        names = sorted(spawner.name for spawner in found._orm_spawners if spawner.name)
+        starting = [name for (who, name), spawner in self._hub.spawners() if who == user and spawner.pending]
+        since = found.created.replace(tzinfo=UTC).timestamp()
+        return {"created_at": since, "servers": names, "starting": starting}
+
+    async def reach(self, user: str, server: str) -> dict[str, Any]:
+        """Where a running server answers, and a token of its user's that opens it alone, for a minute.
+
+        The address is the server's own: the hub's proxy ends with the hub, connections need not. Raises
+        PoolRefusal where it does not run.
+        """
+        spawner = dict(self._hub.spawners()).get((user, server))
+        if spawner is None or not spawner.ready:
+            raise PoolRefusal("That machine does not run.", "stopped")
+        token = spawner.user.new_api_token(
+            note=_REACH_NOTE,
+            expires_in=_REACH_SECONDS,
+            scopes=[f"access:servers!server={user}/{server}"],
+        )
+        made = orm.APIToken.find(self._hub.app.db, token)
+        return {"url": spawner.server.url, "token": token, "token_id": made.id}
+
+    async def revoke(self, token_id: int) -> None:
+        """Take a token of `reach` back; one that has expired is gone."""
+        database = self._hub.app.db
+        found = database.get(orm.APIToken, token_id)
+        if found is not None and found.note == _REACH_NOTE:
+            database.delete(found)
+            database.commit()
 
     async def _open(self, lease_id: int) -> Lease:
         try:

@@ -62,7 +62,8 @@ class TimingsHandler(_Handler):
 
 
 class DoHandler(_Handler):
-    """POST /drain, /undrain, /move, /extend, /end: each a method of the desk that takes the body's fields."""
+    """POST /drain, /undrain, /move, /end and so on: each a method of the desk that takes the body's
+    fields."""
 
     async def post(self, what: str) -> None:
         await self.do(self.desk, what, FIELDS[what])
@@ -100,6 +101,9 @@ FIELDS: dict[str, dict[str, type]] = {
     "move": {"lease": int, "to": str},
     "extend": {"lease": int, "seconds": float},
     "end": {"lease": int, "reason": str},
+    "account": {"user": str},
+    "reach": {"user": str, "server": str},
+    "revoke": {"token_id": int},
 }
 
 

@@ -19,7 +19,8 @@ from tornado.web import Application, RequestHandler, url
 from ..control.client import HubClient
 from ..db import connect
 from ..rules import parse_rules
-from . import activities, api, bill, boxes, metrics, pages, templates
+from ..ssh.settings import GPUSSH
+from . import activities, api, bill, boxes, keys, metrics, pages, templates
 from . import view as views
 from .broadcast import Broadcast
 from .live import Live
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 # What openapi.json describes.
-_TOPICS = (api, bill, activities, boxes, metrics, templates)
+_TOPICS = (api, bill, activities, boxes, keys, metrics, templates)
 API_ROUTES = [route for topic in _TOPICS for route in topic.ROUTES]
 
 
@@ -44,6 +45,7 @@ class Service:
         options: dict[str, Any] = settings["options"]
         self.prefix = prefix
         self.options = GPUService(**options)
+        self.ssh = GPUSSH(**settings["ssh"])
         self.names = self.options.names == "everyone"
         self.announcement: str = settings["announcement"]
         self.templates: Environment = pages.environment(settings["template_paths"])

@@ -125,7 +125,7 @@ def of_budgets(user: str, budgets: Iterable[Spent]) -> Iterator[Wanted]:
 def _much_used(spent: Spent) -> str:
     whose = f"the budget of {spent.who} together" if spent.rule.together else "your budget"
     amounts = f"{spent.used:,.1f} of {spent.limit:,.1f} {spent.unit_words}".rstrip()
-    return f"{spent.share:.0%} of {whose} for {spent.term.name} are used: {amounts}."
+    return f"{100 * spent.share:.0f} % of {whose} for {spent.term.name} are used: {amounts}."
 
 
 def over(notices: Iterable[Notice], state: State) -> list[Notice]:

@@ -104,6 +104,12 @@ class UsagePage(PageHandler):
         self.finish(self.html(self.template, currency=state["currency"], titles=titles))
 
 
+class KeysPage(PageHandler):
+    """One's SSH keys, and how to use them."""
+
+    template = "keys.html"
+
+
 class NothingPage(PageHandler):
     """Any other address."""
 
@@ -120,4 +126,4 @@ class Static(StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-ROUTES: list[tuple[str, type[PageHandler]]] = [(r"", GPUsPage), (r"usage", UsagePage)]
+ROUTES: list[tuple[str, type[PageHandler]]] = [(r"", GPUsPage), (r"usage", UsagePage), (r"keys", KeysPage)]

@@ -33,6 +33,8 @@ class Viewer:
     may_scrape: bool = False
     may_save: bool = False
     groups: frozenset[str] = frozenset()
+    # The token is a server's own, not its user's.
+    is_box: bool = False
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any]) -> Viewer:
@@ -47,6 +49,7 @@ class Viewer:
             may_scrape=is_admin or METRICS in scopes,
             may_save=is_user and TEMPLATES in scopes,
             groups=frozenset(model.get("groups") or ()) if is_user else frozenset(),
+            is_box=is_user and _is_of_server(scopes, model["name"]),
         )
 
     @property
@@ -61,3 +64,12 @@ class Viewer:
     def may_end(self, lease: Mapping[str, Any]) -> bool:
         """Whether they may end the lease, take the ticket out of the line, or extend it."""
         return self.owns(lease) or self.audience.manages(lease["groups"])
+
+
+def _is_of_server(scopes: Collection[str], user: str) -> bool:
+    """Whether scopes are those of a server's token (`gpubox.config`): access to that server, and not to all
+    of its user's. A browser's have neither."""
+    access = "access:servers"
+    return any(scope.startswith(f"{access}!server=") for scope in scopes) and not (
+        access in scopes or f"{access}!user={user}" in scopes
+    )

@@ -1,5 +1,7 @@
 # /etc/profile sets PATH anew; a login shell (a Jupyter terminal is one) needs the box's own tools first.
-PATH=/opt/ml/bin:$HOME/.local/bin:$PATH
+PATH=/opt/ml/bin:$HOME/.local/bin:$PATH:/usr/sbin:/sbin
+export PATH
+. /usr/local/lib/gpubox/environment
 
 # git refuses the first commit without these, at the least convenient moment.
 if [ -n "${PS1:-}" ] && [ -t 1 ] && [ -z "${GIT_AUTHOR_EMAIL:-}" ] && [ ! -e "$HOME/.hushlogin" ] &&

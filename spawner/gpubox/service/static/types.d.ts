@@ -60,6 +60,11 @@ export interface Budget {
 }
 export interface Notice { id: number; kind: string; sentence: string; told_at: number; due_at: number | null }
 
+/** A public SSH key of the viewer's. */
+export interface Key { id: number; name: string; kind: string; fingerprint: string; created_at: number; last_used_at: number | null }
+/** The SSH gateway; `host` is empty where it is the page's own. */
+export interface Gateway { host: string; port: number; fingerprint: string }
+
 /** Something that can be drawn again: an element, and what brings it up to date. */
 export interface Part<T> { element: HTMLElement; update(item: T): void }
 
