@@ -96,6 +96,9 @@ class FastLanePageHandler(_FastLane):
         self.set_header("X-Content-Type-Options", "nosniff")
         await self.finish(answer.body)
 
+    # Its page asks so whether the server is there again.
+    head = get
+
 
 class FastLaneSocketHandler(WebSocketMixin, WebSocketHandler, _FastLane):
     """The WebSocket /gpubox/desktop/fast/api/websockets. Neither way is anything piled up."""
