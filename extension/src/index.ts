@@ -5,7 +5,7 @@ import {
   type JupyterFrontEnd,
   type JupyterFrontEndPlugin
 } from '@jupyterlab/application';
-import { ICommandPalette, IThemeManager, MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
+import { ICommandPalette, IThemeManager } from '@jupyterlab/apputils';
 import { ILauncher } from '@jupyterlab/launcher';
 import { ISettingRegistry } from '@jupyterlab/settingregistry';
 import { IStatusBar } from '@jupyterlab/statusbar';
@@ -17,6 +17,7 @@ import { COMMANDS, type Context } from './context';
 import { addDesktop } from './desktop/places';
 import { gpuIcon } from './icon';
 import { Later } from './later';
+import { addMainTab } from './maintab';
 import { Notices } from './notices';
 import { Settings } from './settings';
 import { StatusItem } from './statusitem';
@@ -65,7 +66,14 @@ function activate(
   };
   addCommands(context, {
     openPanel: addPanel(app, context, restorer),
-    openDashboard: addDashboard(app, context, restorer)
+    openDashboard: addMainTab(app, restorer, {
+      id: DASHBOARD,
+      command: COMMANDS.openDashboard,
+      label: context.trans.__('GPU Dashboard'),
+      icon: gpuIcon,
+      failed: context.trans.__('The GPU dashboard could not be loaded. Reload this page.'),
+      load: async () => new (await import('./dashboard/dashboard')).Dashboard(context)
+    })
   });
   addDesktop(app, context, restorer, launcher);
   palette && addToPalette(palette, context);
@@ -104,34 +112,6 @@ function addPanel(app: JupyterFrontEnd, context: Context, restorer: ILayoutResto
   app.shell.add(panel, 'right', { rank: 500, type: 'GPU' });
   restorer?.add(panel, PANEL);
   return () => app.shell.activateById(PANEL);
-}
-
-function addDashboard(
-  app: JupyterFrontEnd,
-  context: Context,
-  restorer: ILayoutRestorer | null
-): () => Promise<void> {
-  const { trans } = context;
-  const tracker = new WidgetTracker<MainAreaWidget>({ namespace: DASHBOARD });
-  void restorer?.restore(tracker, { command: COMMANDS.openDashboard, name: () => DASHBOARD });
-  return async () => {
-    let widget = tracker.currentWidget;
-    if (!widget) {
-      const content = new Later(
-        async () => new (await import('./dashboard/dashboard')).Dashboard(context),
-        trans.__('The GPU dashboard could not be loaded. Reload this page.')
-      );
-      widget = new MainAreaWidget({ content });
-      widget.toolbar.hide();
-      widget.id = DASHBOARD;
-      widget.title.label = trans.__('GPU Dashboard');
-      widget.title.icon = gpuIcon;
-      widget.title.closable = true;
-      app.shell.add(widget, 'main');
-      await tracker.add(widget);
-    }
-    app.shell.activateById(widget.id);
-  };
 }
 
 function addToPalette(palette: ICommandPalette, { trans }: Context): void {

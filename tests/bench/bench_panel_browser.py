@@ -22,7 +22,8 @@ from fixtures.browser import ARGUMENTS
 from simgpu import SimulatedLibrary
 
 MEASURE_SECONDS = 20
-MOST_BYTES_CLOSED = 15_000
+# noVNC, which a desktop in a tab loads, awaits at its top level: what runs that takes 0.7 kB of these.
+MOST_BYTES_CLOSED = 16_000
 MOST_BYTES_WITH_CHARTS = 60_000
 MOST_MAIN_THREAD_PERCENT = 4.0
 

@@ -25,8 +25,7 @@ def hub(make_process_hub, driver):
 @pytest.fixture(autouse=True)
 def nobody_holds_anything(hub):
     yield
-    for lease in hub.open_leases():
-        hub.stop(lease["user"], lease["server"])
+    hub.stop_all()
 
 
 def ask(hub, question):

@@ -8,7 +8,8 @@ import pytest
 import requests
 
 from extension.service_stand_in import TOKEN, StandInService
-from fixtures.jupyter import next_frame, until
+from fixtures.jupyter import next_frame
+from fixtures.waiting import until
 from jupyterlab_gpubox.hub_link import wakes
 
 BOX = {"machine": "h100", "title": "1x H100", "started": 1.0, "ends": 5.0, "server": "big run"}

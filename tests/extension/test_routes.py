@@ -11,7 +11,8 @@ import jsonschema
 import pytest
 from websocket import ABNF, WebSocketBadStatusException
 
-from fixtures.jupyter import JupyterServer, Start, next_frame, until
+from fixtures.jupyter import JupyterServer, Start, next_frame
+from fixtures.waiting import until
 from simgpu import SimulatedLibrary
 
 API = "gpubox/api/"

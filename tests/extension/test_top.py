@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures.jupyter import until
+from fixtures.waiting import until
 from jupyterlab_gpubox.records import GPU, Driver, Others, Owner, Process, ProcessList, Snapshot
 from jupyterlab_gpubox.top import render
 from simgpu import SimulatedLibrary

@@ -35,8 +35,7 @@ def as_it_was(request):
     yield
     if "hub" in request.fixturenames:
         hub = request.getfixturevalue("hub")
-        for lease in hub.open_leases():
-            hub.stop(lease["user"], lease["server"])
+        hub.stop_all()
         for number in ("0", "1"):
             gpubox(hub, "undrain", number)
 

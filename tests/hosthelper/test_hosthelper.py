@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import docker
 import pytest
 from docker.types import DeviceRequest
 
+from fixtures.waiting import until
 from gpubox import hosthelper
 from gpubox.hosthelper import container as helper_container
 from simgpu import SimulatedDriver, SimulatedGPU
@@ -196,15 +196,6 @@ def make_box(docker_client, image, gpu, hub_id, helper) -> Iterator[Callable[[],
     yield make
     for container in made:
         container.remove(force=True)
-
-
-def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError(f"waited {seconds:.0f} s in vain until {what}")
 
 
 def answers(box: Box) -> None:

@@ -105,6 +105,10 @@ def viewer(box: Box) -> Iterator[Viewer]:
     viewer = box.view()
     yield viewer
     viewer.close()
+    # No window of a test that failed lies over what the next one clicks.
+    for pid in box.processes("xfce4-terminal"):
+        with suppress(subprocess.CalledProcessError):
+            box.run("kill", str(pid))
 
 
 def shows(viewer: Viewer, condition: Callable[[], bool], what: str) -> None:
@@ -138,11 +142,18 @@ def ended(viewer: Viewer) -> bool:
     return False
 
 
+def has_focus(viewer: Viewer) -> bool:
+    """Whether a window has the keys: its button in the panel is blue, and the panel grey where none is."""
+    row = (viewer.pixel(x, viewer.height - 18) for x in range(250, 1000))
+    return any(blue > red + 40 for red, _, blue in row)
+
+
 def type_in_terminal(box: Box, viewer: Viewer, line: str) -> None:
-    """Open a terminal from the panel, and type a line once its shell is there."""
+    """Open a terminal from the panel, and type a line once its shell is there and has the keys."""
     before = set(box.processes("bash"))
     viewer.click(117, viewer.height - 18)
     until(lambda: set(box.processes("bash")) - before, "a terminal with a shell")
+    shows(viewer, lambda: has_focus(viewer), "the terminal's window")
     viewer.type(line + "\n")
 
 
@@ -206,6 +217,16 @@ def test_what_is_typed_into_its_terminal_happens_in_the_home(box: Box, viewer: V
     type_in_terminal(box, viewer, "command -v python >found.txt; exit")
     until(lambda: box.has("found.txt"), "the file")
     assert box.run("cat", "found.txt") == "/opt/ml/bin/python"
+
+
+def test_matplotlib_opens_its_window_on_it(box: Box, viewer: Viewer) -> None:
+    show = (
+        "import matplotlib.pyplot as p; p.plot([1, 2]); p.show(block=False); p.pause(0.5);"
+        " print(p.get_backend(), p.gcf().canvas.manager.window.winfo_viewable())"
+    )
+    type_in_terminal(box, viewer, f"python -c '{show}' >figure.tmp; mv figure.tmp figure.txt; exit")
+    until(lambda: box.has("figure.txt"), "the program ends")
+    assert box.run("cat", "figure.txt") == "tkagg 1"
 
 
 def test_keys_count_as_activity_and_an_open_desktop_does_not(box: Box, viewer: Viewer) -> None:

@@ -46,6 +46,9 @@ class PagesHub(Hub):
             extra_config=EXTRA_CONFIG,
         )
 
+    def open_leases(self):
+        return []  # its spawner takes none
+
     def set_figures(self, **figures):
         (self.gates / "figures").write_text(json.dumps(figures))
 

@@ -6,8 +6,7 @@ import pytest
 @pytest.fixture(autouse=True)
 def nobody_holds_anything(hub):
     yield
-    for lease in hub.open_leases():
-        hub.stop(lease["user"], lease["server"])
+    hub.stop_all()
 
 
 def held(state):

@@ -59,10 +59,7 @@ def start(hub, driver):
     yield begin
     for box in boxes:
         box.stop()
-    for lease in hub.open_leases():
-        hub.stop(lease["user"], lease["server"])
-    # A server that is being stopped is none any more to the hub's API, and cannot be started yet.
-    hub.until(lambda: not hub.open_leases(), "all leases are closed")
+    hub.stop_all()
     for gpu in driver.gpus:
         gpu.recover()
         gpu.set(utilisation=0)

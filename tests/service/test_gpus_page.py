@@ -16,8 +16,7 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 @pytest.fixture(autouse=True)
 def nobody_holds_anything(hub, people):
     yield
-    for lease in hub.open_leases():
-        hub.stop(lease["user"], lease["server"])
+    hub.stop_all()
 
 
 @pytest.fixture

@@ -20,9 +20,7 @@ def start(hub):
     yield begin
     for box in boxes:
         box.stop()
-    for lease in hub.open_leases():
-        hub.stop(lease["user"], lease["server"])
-    hub.until(lambda: not hub.open_leases(), "all leases are closed")
+    hub.stop_all()
 
 
 def lease_of(hub, user):

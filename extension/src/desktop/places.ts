@@ -1,13 +1,12 @@
 /** Desktop and terminals from JupyterLab: commands, launcher cards, and the tab that holds a desktop. */
 
 import type { ILayoutRestorer, JupyterFrontEnd } from '@jupyterlab/application';
-import { MainAreaWidget, WidgetTracker } from '@jupyterlab/apputils';
 import type { ILauncher } from '@jupyterlab/launcher';
 import { terminalIcon } from '@jupyterlab/ui-components';
 import type { IDisposable } from '@lumino/disposable';
 
 import { COMMANDS, type Context } from '../context';
-import { Later } from '../later';
+import { addMainTab } from '../maintab';
 import { desktopIcon } from './icon';
 
 const DESKTOP = 'gpubox-desktop';
@@ -20,7 +19,14 @@ export function addDesktop(
   launcher: ILauncher | null
 ): void {
   const { commands, settings, trans } = context;
-  const openTab = addTab(app, context, restorer);
+  const openTab = addMainTab(app, restorer, {
+    id: DESKTOP,
+    command: COMMANDS.openDesktopTab,
+    label: trans.__('Desktop'),
+    icon: desktopIcon,
+    failed: trans.__('The desktop could not be loaded. Reload this page.'),
+    load: async () => new (await import('./widget')).DesktopWidget(context)
+  });
   commands.addCommand(COMMANDS.openDesktop, {
     label: trans.__('Desktop'),
     caption: trans.__('Open a Linux desktop on this machine'),
@@ -38,8 +44,7 @@ export function addDesktop(
   });
   commands.addCommand(COMMANDS.openTmux, {
     label: trans.__('Terminal with tmux'),
-    caption: trans.__('Windows and panes that every terminal of this machine can come back to'),
-    icon: args => (args['isPalette'] ? undefined : terminalIcon),
+    icon: terminalIcon,
     execute: async () => (await import('./tmux')).openTmux(context)
   });
   launcher && void addCards(app, context, launcher);
@@ -67,28 +72,4 @@ async function addCards(app: JupyterFrontEnd, { settings, store, trans }: Contex
 /** A page of its own: the browser sends the log-in along. */
 function openPage({ services }: Context, path: string): void {
   window.open(services.serverSettings.baseUrl + path, '_blank', 'noopener');
-}
-
-function addTab(app: JupyterFrontEnd, context: Context, restorer: ILayoutRestorer | null): () => Promise<void> {
-  const { trans } = context;
-  const tracker = new WidgetTracker<MainAreaWidget>({ namespace: DESKTOP });
-  void restorer?.restore(tracker, { command: COMMANDS.openDesktopTab, name: () => DESKTOP });
-  return async () => {
-    let widget = tracker.currentWidget;
-    if (!widget) {
-      const content = new Later(
-        async () => new (await import('./widget')).DesktopWidget(context),
-        trans.__('The desktop could not be loaded. Reload this page.')
-      );
-      widget = new MainAreaWidget({ content });
-      widget.toolbar.hide();
-      widget.id = DESKTOP;
-      widget.title.label = trans.__('Desktop');
-      widget.title.icon = desktopIcon;
-      widget.title.closable = true;
-      app.shell.add(widget, 'main');
-      await tracker.add(widget);
-    }
-    app.shell.activateById(widget.id);
-  };
 }

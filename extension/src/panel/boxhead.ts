@@ -14,8 +14,13 @@ export class BoxHead {
     this.node.setAttribute('aria-label', trans.__('This machine'));
     this.node.append(
       make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
-      make('div', 'gb-Box-buttons gb-Box-ways', this._command(COMMANDS.openDesktop, trans.__('Desktop')), this._command(COMMANDS.openTerminal, trans.__('Terminal'))),
       this._contents,
+      make(
+        'div',
+        'gb-Box-buttons gb-Box-ways',
+        this._command(COMMANDS.openDesktop, trans.__('Desktop')),
+        this._command(COMMANDS.openTerminal, trans.__('Terminal'))
+      ),
       this._facts,
       this._said
     );

@@ -5,7 +5,7 @@
  */
 
 import { make, setWords } from '../dom';
-import { KEYS, type Key } from './keysyms';
+import { KEYS, keysymOf, type Key } from './keysyms';
 import { button } from './parts';
 import type { Place } from './place';
 import type { Screen } from './screen';
@@ -84,7 +84,8 @@ export class Clipboard {
       // noVNC would keep the browser from pasting.
       event.stopPropagation();
       window.clearTimeout(this._timer);
-      const key = isInsert ? KEYS.Insert : KEYS.v;
+      // A large V with Shift: the desktop would let go of Shift for a small one.
+      const key: Key = isInsert ? KEYS.Insert : [keysymOf(event.key), event.code];
       this._pressed = () => (event.metaKey ? this._withControl(KEYS.v) : this._screen.key(...key));
       this._timer = window.setTimeout(() => this._pasteNow(''), PASTE_MS);
     }

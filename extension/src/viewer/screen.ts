@@ -5,9 +5,12 @@ import RFB from '@novnc/novnc';
 import { make } from '../dom';
 import type { Preferences } from './preferences';
 
-/** A desktop may be black: after so long its picture is shown whatever it is. */
+/** A desktop may be black: so long after it stands its picture is shown whatever it is. */
 const BLACK_MS = 2500;
+const LOOK_MS = 500;
 const SAMPLE = 32;
+/** Of the picture, for it to be one: while a desktop starts its panel comes first. */
+const DRAWN_SHARE = 0.25;
 const QUALITY = { low: 2, medium: 6, high: 9 } as const;
 
 export interface ScreenEvents {
@@ -66,6 +69,11 @@ export class Screen {
     this._settle();
   }
 
+  /** Whether the desktop stands, or is still being started. */
+  set stands(stands: boolean) {
+    this._stoodAt = stands ? Math.min(this._stoodAt, performance.now()) : Infinity;
+  }
+
   focus(): void {
     this._rfb?.focus({ preventScroll: true });
   }
@@ -98,18 +106,21 @@ export class Screen {
       frame ||= window.requestAnimationFrame(() => {
         frame = 0;
         if (this._rfb !== rfb || this._isDrawn) {
-          return;
-        }
-        if ((canvas && hasPicture(canvas)) || performance.now() - begun > BLACK_MS) {
+          end();
+        } else if ((canvas && hasPicture(canvas)) || performance.now() - Math.max(begun, this._stoodAt) > BLACK_MS) {
           this._isDrawn = true;
           this._last.hidden = true;
-          socket.removeEventListener('message', look);
+          end();
           this._events.drawn();
         }
       });
     };
+    const clock = window.setInterval(look, LOOK_MS);
+    const end = (): void => {
+      window.clearInterval(clock);
+      socket.removeEventListener('message', look);
+    };
     socket.addEventListener('message', look);
-    window.setTimeout(look, BLACK_MS + 100);
   }
 
   private _keep(rfb: RFB): void {
@@ -124,9 +135,10 @@ export class Screen {
   private _rfb: RFB | null = null;
   private _controls = false;
   private _isDrawn = false;
+  private _stoodAt = Infinity;
 }
 
-/** Whether anything is drawn that is not black. */
+/** Whether enough is drawn that is not black. */
 function hasPicture(canvas: HTMLCanvasElement): boolean {
   if (!canvas.width || !canvas.height) {
     return false;
@@ -136,5 +148,9 @@ function hasPicture(canvas: HTMLCanvasElement): boolean {
   const paper = sample.getContext('2d', { willReadFrequently: true });
   paper?.drawImage(canvas, 0, 0, SAMPLE, SAMPLE);
   const pixels = paper?.getImageData(0, 0, SAMPLE, SAMPLE).data ?? [];
-  return pixels.some((value, index) => index % 4 < 3 && value > 0);
+  let drawn = 0;
+  for (let place = 0; place < pixels.length; place += 4) {
+    drawn += Number(Math.max(pixels[place]!, pixels[place + 1]!, pixels[place + 2]!) > 0);
+  }
+  return drawn > DRAWN_SHARE * SAMPLE * SAMPLE;
 }

@@ -141,7 +141,8 @@ export class Viewer {
 
   private _showState(desktop: Desktop): void {
     const { trans } = this._place;
-    const { renderer } = desktop;
+    const { renderer, state } = desktop;
+    this._screen.stands = state === 'on';
     this._fastLane.show(desktop);
     const kind = renderer?.is_hardware ? trans.__('hardware') : trans.__('software');
     setWords(this._renderer, renderer ? trans.__('3-D: %1 (%2)', renderer.name, kind) : '');

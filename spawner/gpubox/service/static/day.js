@@ -23,7 +23,8 @@ export function daySection(store) {
   let chosen = "";
   /** @type {Day | null} */
   let shown = null;
-  let leases = "";
+  /** Who holds something, as it was seen last. @type {string | null} */
+  let leases = null;
   let asked = 0;
   let timer = 0;
 
@@ -68,7 +69,7 @@ export function daySection(store) {
       const held = [...store.leases.values()].filter((lease) => lease.granted_at !== null).map((lease) => lease.id).join();
       if (held !== leases) {
         clearTimeout(timer);
-        if (leases && !chosen) timer = setTimeout(load, AFTER_A_CHANGE);
+        if (leases !== null && !chosen) timer = setTimeout(load, AFTER_A_CHANGE);
         leases = held;
       }
       draw(boards, shown);
