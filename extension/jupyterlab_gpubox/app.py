@@ -17,6 +17,7 @@ from traitlets.config import LoggingConfigurable
 
 from . import activity
 from .box import find_box
+from .desktop.fastlane_routes import fast_lane_handlers
 from .desktop.routes import handlers as desktop_handlers
 from .hub_link import find_link
 from .jupyter_processes import known_processes
@@ -145,6 +146,7 @@ def load(serverapp: Any) -> Monitor:
     )
     serverapp.web_app.add_handlers(".*$", handlers(serverapp.base_url, monitor))
     serverapp.web_app.add_handlers(".*$", desktop_handlers(serverapp.base_url, desk))
+    serverapp.web_app.add_handlers(".*$", fast_lane_handlers(serverapp.base_url, desk))
     serverapp.web_app.add_handlers(".*$", page_handlers(serverapp.base_url))
     serverapp.web_app.add_handlers(".*$", ssh.handlers(serverapp.base_url, settings))
     prometheus_client.REGISTRY.register(GPUCollector(monitor.scraped))

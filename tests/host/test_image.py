@@ -78,6 +78,11 @@ def test_what_an_image_holds_goes_into_its_labels():
     ]
 
 
+def test_what_an_admin_adds_to_a_build_is_among_its_arguments():
+    command = build_command("cpu", base="x", version="1", ca="", holds=HOLDS, more={"FAST_LANE": "yes"})
+    assert command[command.index("FAST_LANE=yes") - 1] == "--build-arg"
+
+
 def test_another_tag_can_be_named(monkeypatch):
     assert image_name("cuda") == f"gpubox/cuda:{os.environ.get('GPUBOX_IMAGE_TAG', 'latest')}"
     monkeypatch.setenv("GPUBOX_IMAGE_TAG", "next")

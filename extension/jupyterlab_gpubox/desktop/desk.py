@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..life import DESKTOP
+from .fastlane import FastLane
 from .rfb import INPUT, Kind
 from .session import Session
 from .viewers import Viewers
@@ -26,6 +27,7 @@ class Desk:
         self._listeners: dict[Listener, str] = {}
         self.viewers = Viewers()
         self.session = Session(self._tell_state, self._said, log)
+        self.fast_lane = FastLane(self.session)
         atexit.register(self.session.kill)
 
     def told(self) -> dict[str, Any]:
@@ -38,7 +40,7 @@ class Desk:
             "phase": state.phase,
             "renderer": {"name": found.name, "is_hardware": found.is_hardware} if found else None,
             "viewers": len(self.viewers),
-            "fast_lane": False,
+            "fast_lane": self.fast_lane.is_there,
         }
 
     def listen(self, viewer: str, listener: Listener) -> Callable[[], None]:
@@ -76,8 +78,12 @@ class Desk:
         """Whether a viewer's message goes on to the display; a person's own doing counts as activity."""
         passes = self.viewers.may_send(viewer, kind)
         if passes and kind in INPUT:
-            self._settings[DESKTOP] = datetime.now(UTC)
+            self.note_activity()
         return passes
+
+    def note_activity(self) -> None:
+        """Somebody typed or pointed just now."""
+        self._settings[DESKTOP] = datetime.now(UTC)
 
     def _role(self, viewer: str) -> dict[str, Any]:
         return {

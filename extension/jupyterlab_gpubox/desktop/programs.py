@@ -43,6 +43,11 @@ class Places:
         return self.folder / "vnc"
 
     @property
+    def fast_lane(self) -> Path:
+        """The socket of the fast lane's server, where there is one."""
+        return self.folder / "fast"
+
+    @property
     def cookie(self) -> Path:
         """What X programs prove themselves with."""
         return self.folder / "Xauthority"
@@ -67,7 +72,7 @@ def find() -> Programs | None:
 def display_command(programs: Programs, places: Places, number_to: int) -> list[str]:
     """Xvnc's, which writes the number of the display that it found free to a file descriptor."""
     return [
-        *_ends_with_the_server(programs.display),
+        *ends_with_the_server(programs.display),
         *("-displayfd", str(number_to)),
         *("-rfbunixpath", str(places.vnc), "-rfbunixmode", "0600", "-rfbport", "-1"),
         *("-auth", str(places.cookie), "-nolisten", "tcp", "-nolisten", "local"),
@@ -81,7 +86,7 @@ def display_command(programs: Programs, places: Places, number_to: int) -> list[
 
 def session_command(programs: Programs) -> list[str]:
     """XFCE's."""
-    return _ends_with_the_server(programs.session)
+    return ends_with_the_server(programs.session)
 
 
 def session_environment(
@@ -104,6 +109,6 @@ def cookie_file(cookie: bytes) -> bytes:
     return struct.pack(">H", _FAMILY_WILD) + b"".join(struct.pack(">H", len(each)) + each for each in fields)
 
 
-def _ends_with_the_server(program: str) -> list[str]:
-    # Should the server be killed, nothing of the desktop stays.
+def ends_with_the_server(program: str) -> list[str]:
+    """The command of a program of which nothing stays, should the server be killed."""
     return ["setpriv", "--pdeathsig", "TERM", "--", program]

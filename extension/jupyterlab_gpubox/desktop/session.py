@@ -20,6 +20,7 @@ from . import renderer
 from .folder import Folder, make_folder, write_private
 from .process import Process
 from .programs import (
+    Places,
     Programs,
     cookie_file,
     display_command,
@@ -72,6 +73,7 @@ class Session:
         self._stands = asyncio.Event()
         self._folder: Folder | None = None
         self._processes: list[Process] = []
+        self._environment: Mapping[str, str] | None = None
         self.state = State("off") if self._programs else State("missing", MISSING)
 
     def start(self) -> None:
@@ -110,6 +112,16 @@ class Session:
         except OSError as error:
             raise Ended(f"The desktop's display takes no viewer: {error.strerror}.") from error
 
+    async def beside(self, name: str, command: Callable[[Places], list[str]]) -> tuple[Process, Places]:
+        """Start another program on the desktop that runs; it ends with the desktop.
+
+        Raises `Ended` where the desktop does not stand, or the program cannot be started.
+        """
+        if self._folder is None or self._environment is None:
+            raise Ended(self.state.message or "The desktop does not run.")
+        places = self._folder.places
+        return await self._spawn(name, command(places), self._environment), places
+
     def kill(self) -> None:
         """End all of it at once, where no event loop runs any more."""
         for process in self._processes:
@@ -137,6 +149,7 @@ class Session:
             for process in reversed(self._processes):
                 await process.end()
             self._processes.clear()
+            self._environment = None
             if self._folder is not None:
                 self._folder.remove()
                 self._folder = None
@@ -155,6 +168,7 @@ class Session:
         session = await self._spawn("session", session_command(programs), environment)
         await _first(self._stands.wait(), display.wait(), session.wait())
         if self._stands.is_set():
+            self._environment = environment
             self._tell(State("on", renderer=self.state.renderer))
             asked = asyncio.create_task(self._ask_renderer(environment))
             try:

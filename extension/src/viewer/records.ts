@@ -13,6 +13,8 @@ export interface Desktop {
   phase: string;
   renderer: Renderer | null;
   viewers: number;
+  /** Whether the image has the second viewer, fastlane.ts. */
+  fast_lane: boolean;
 }
 
 export interface Role {

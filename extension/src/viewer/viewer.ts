@@ -6,6 +6,7 @@ import { make, setWords } from '../dom';
 import { Clipboard, write } from './clipboard';
 import type { Condition } from './condition';
 import { Cover } from './cover';
+import { FastLane } from './fastlane';
 import { Files } from './files';
 import { keysPanel, touchKeyboard } from './keyboard';
 import { button, check, choice } from './parts';
@@ -51,6 +52,7 @@ export class Viewer {
       condition => this._showCondition(condition)
     );
     this._toolbar = new Toolbar(trans, this._preferences, () => this._screen.focus());
+    this._fastLane = new FastLane(_place);
     this._take = button(trans.__('Take control'), () => this._session.control.takeControl(), 'gd-Button gd-mod-main');
     this._take.hidden = true;
     this._fill();
@@ -92,6 +94,7 @@ export class Viewer {
       const files = new Files(this._place, uploads);
       bar.addPanel('keys', trans.__('Keys'), keysPanel(this._place, this._screen));
       bar.addPanel('files', trans.__('Files'), files.panel, () => void files.show());
+      bar.add(this._fastLane.node);
       bar.addButton('touch', trans.__('On-screen keyboard'), () => this._touch.focus()).classList.add('gd-mod-touch');
     }
     bar.addPanel('settings', trans.__('Settings'), this._settings());
@@ -136,9 +139,11 @@ export class Viewer {
     }
   }
 
-  private _showState({ renderer, state }: Desktop): void {
-    this._screen.stands = state === 'on';
+  private _showState(desktop: Desktop): void {
     const { trans } = this._place;
+    const { renderer, state } = desktop;
+    this._screen.stands = state === 'on';
+    this._fastLane.show(desktop);
     const kind = renderer?.is_hardware ? trans.__('hardware') : trans.__('software');
     setWords(this._renderer, renderer ? trans.__('3-D: %1 (%2)', renderer.name, kind) : '');
   }
@@ -219,6 +224,7 @@ export class Viewer {
   private readonly _cover: Cover;
   private readonly _session: Session;
   private readonly _toolbar: Toolbar;
+  private readonly _fastLane: FastLane;
   private readonly _take: HTMLButtonElement;
   private readonly _status = badge('gd-mod-status', '');
   private readonly _renderer = make('p', 'gd-Note');

@@ -39,6 +39,15 @@ def add_to(commands: Any) -> None:
         metavar="[build] [cpu|cuda|cuda12]",
         help="for the CPU (default), for NVIDIA GPUs, or for older ones and drivers 525 to 579",
     )
+    command.add_argument(
+        "--build-arg",
+        dest="build_arguments",
+        type=_build_argument,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="set a build argument of images/Dockerfile, such as FAST_LANE=yes; can be repeated",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,7 +88,7 @@ def build(arguments: argparse.Namespace) -> int:
     from ..host import engine, image
 
     client = engine.ensure_engine(say("engine"))
-    _tell_image(image.build_image(client, arguments.target, say("image")))
+    _tell_image(image.build_image(client, arguments.target, say("image"), dict(arguments.build_arguments)))
     return 0
 
 
@@ -164,6 +173,13 @@ class _ImageToBuild(argparse.Action):
             case other:
                 parser.error(f"there is no image {' '.join(other)!r}; there are: {', '.join(TARGETS)}")
         setattr(namespace, self.dest, target)
+
+
+def _build_argument(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as FAST_LANE=yes")
+    return name, value
 
 
 def _port(text: str) -> int:

@@ -11,10 +11,11 @@ import re
 import shutil
 import subprocess
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import docker
@@ -37,6 +38,7 @@ TARGETS = {"cpu": Need(12, 10), "cuda": Need(60, 30), "cuda12": Need(45, 25)}
 """The targets of ``images/Dockerfile``, and what the first build of each takes."""
 BASE = "gpubox/base:trixie"
 REGISTRY_BASE = "debian:trixie"
+_NO_MORE: Mapping[str, str] = MappingProxyType({})
 CUDA_LABEL = "gpubox.image.cuda"
 """The CUDA version that an image was made with, such as ``13.0``; absent where it holds none."""
 
@@ -87,9 +89,12 @@ def ensure_image(client: docker.DockerClient, target: str, say: Say) -> ImageFac
     return found or build_image(client, target, say)
 
 
-def build_image(client: docker.DockerClient, target: str, say: Say) -> ImageFacts:
+def build_image(
+    client: docker.DockerClient, target: str, say: Say, arguments: Mapping[str, str] | None = None
+) -> ImageFacts:
     """Build the image of a target, with what changed since the last build.
 
+    ``arguments`` are further build arguments of ``images/Dockerfile``, such as ``{"FAST_LANE": "yes"}``.
     Raises `ImageProblem` with a sentence that says what stopped it.
     """
     source = source_tree()
@@ -103,6 +108,7 @@ def build_image(client: docker.DockerClient, target: str, say: Say) -> ImageFact
         version=__version__,
         ca=ca_bundle(os.environ),
         holds=contents(source / "images", target),
+        more=arguments or _NO_MORE,
     )
     _run_build(command, source, say)
     built = find_image(client, image_name(target))
@@ -134,15 +140,19 @@ def ensure_base(client: docker.DockerClient, source: Path, say: Say) -> str:
     return BASE
 
 
-def build_command(target: str, *, base: str, version: str, ca: str, holds: Contents) -> list[str]:
+def build_command(
+    target: str, *, base: str, version: str, ca: str, holds: Contents, more: Mapping[str, str] = _NO_MORE
+) -> list[str]:
     """The build of a target, to be run at the top of the source tree.
 
     ``ca`` is a file with the certificates that this machine trusts, empty for the public ones: the
     build reads it as a secret, so it is in no layer. ``holds`` goes into the image's labels.
+    ``more`` are build arguments beside these; of the same name, they win.
     """
     arguments = {"BASE": base, "VERSION": version, "CONTENTS": holds.words}
     if holds.cuda:
         arguments["CUDA"] = holds.cuda
+    arguments |= more
     return [
         *("docker", "buildx", "build", "--load", "--progress=plain", "-f", "images/Dockerfile"),
         *("--target", target, "-t", image_name(target)),

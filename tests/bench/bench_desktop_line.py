@@ -1,0 +1,105 @@
+"""The desktop on a slow line, with and without its fast lane: same box, same browser, one run.
+
+Prints, of a terminal that scrolls, the pictures a second that a browser shows and the bandwidth that they
+take, on a line of 10 Mbit/s and 40 ms there and back. Exit status 1 where the promise is missed. Run by
+`make bench`; it builds the image with the fast lane, under a tag of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+from unittest import mock
+
+import docker
+from playwright.sync_api import Browser, sync_playwright
+
+from bench.bench_desktop import Server
+from bench.bench_desktop_browser import SCROLL
+from bench.line import Line, Relay
+from fixtures.browser import ARGUMENTS
+from gpubox.host.image import build_image
+
+LINE = Line(10e6, 0.040)
+MEASURE_MS = 10_000
+SETTLE_SECONDS = 8
+LEAST_RATIO = 2.0
+PATHS = {"viewer": "gpubox/desktop", "fast lane": "gpubox/desktop/fast/"}
+
+# The element that shows the desktop: the viewer draws on a canvas, the fast lane is a video.
+SHOWN = """() => [...document.querySelectorAll("video, canvas")].find(
+  node => node.offsetParent && (node.videoWidth ?? node.width) > 600)"""
+# How many animation frames show another picture than the one before: of a strip in the terminal's middle.
+PICTURES = f"""duration => new Promise(resolve => {{
+  const shown = ({SHOWN})();
+  const paper = new OffscreenCanvas(300, 40).getContext("2d", {{ willReadFrequently: true }});
+  let last = "", count = 0;
+  const begun = performance.now();
+  const look = now => {{
+    paper.drawImage(shown, 20, 160, 300, 40, 0, 0, 300, 40);
+    const seen = paper.getImageData(0, 0, 300, 40).data.join();
+    count += seen !== last;
+    last = seen;
+    now - begun < duration ? requestAnimationFrame(look) : resolve(1000 * count / (now - begun));
+  }};
+  requestAnimationFrame(look);
+}})"""
+
+
+class Figures(NamedTuple):
+    """Pictures a second; 10^6 bits a second, on the line and of them for a picture."""
+
+    pictures: float
+    megabits: float
+
+    @property
+    def kilobytes(self) -> float:
+        """A picture's."""
+        return self.megabits * 125 / max(self.pictures, 0.1)
+
+
+def measure(browser: Browser, address: str, path: str) -> Figures:
+    """The figures of one way to see it."""
+    with Relay(LINE, address) as relay:
+        page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+        page.goto(f"http://127.0.0.1:{relay.port}/api/status?token=secret")
+        page.goto(f"http://127.0.0.1:{relay.port}/{path}")
+        page.wait_for_function(SHOWN, timeout=120_000)
+        time.sleep(SETTLE_SECONDS)
+        received, begun = relay.received, time.perf_counter()
+        pictures = float(page.evaluate(PICTURES, MEASURE_MS))
+        megabits = (relay.received - received) * 8 / 1e6 / (time.perf_counter() - begun)
+        page.context.close()
+    return Figures(pictures, megabits)
+
+
+def main() -> int:
+    """Measure both, print, and say what was missed."""
+    with mock.patch.dict(os.environ, {"GPUBOX_IMAGE_TAG": "bench-fast-lane"}):
+        build_image(docker.from_env(), "cpu", lambda _: None, {"FAST_LANE": "yes"})
+        server = Server(Path("/var/empty"))
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+            server.open()
+            time.sleep(SETTLE_SECONDS)
+            server.run(SCROLL)
+            figures = {name: measure(browser, server.address, path) for name, path in PATHS.items()}
+            browser.close()
+    finally:
+        server.remove()
+    print("scrolling terminal, 10 Mbit/s, 40 ms     pictures a second     Mbit/s     kB a picture")
+    for name, each in figures.items():
+        print(f"  {name:36} {each.pictures:19.1f} {each.megabits:10.2f} {each.kilobytes:16.1f}")
+    ratio = figures["fast lane"].pictures / figures["viewer"].pictures
+    print(f"  pictures, fast lane to viewer        {ratio:19.1f}")
+    if ratio < LEAST_RATIO:
+        print(f"missed: the fast lane shows less than {LEAST_RATIO:g} times the pictures")
+    return int(ratio < LEAST_RATIO)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
