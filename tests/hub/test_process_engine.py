@@ -18,19 +18,21 @@ def hub(make_hub, driver):
     return make_hub(engine="process", environment=driver.environment()).start()
 
 
-def processes_of(user):
-    """Processes of the Unix account that the hub made for the user."""
-    found = psutil.process_iter(["username", "ppid", "status"])
-    return [
-        process
-        for process in found
-        if process.info["username"] == f"gpubox-{user}" and process.info["status"] != psutil.STATUS_ZOMBIE
-    ]
+def processes_of(hub, user):
+    """The hub's processes of its user's Unix account, which another hub of this machine may share."""
+    found = []
+    for process in psutil.process_iter(["username", "ppid"]):
+        try:
+            if process.info["username"] == f"gpubox-{user}" and process.environ()["GPUBOX_HUB"] == hub.id:
+                found.append(process)
+        except (psutil.Error, KeyError):
+            continue  # a zombie, or another hub's
+    return found
 
 
 def leader_of(hub, user):
     """The server's own process."""
-    (leader,) = [process for process in processes_of(user) if process.info["ppid"] == hub.process.pid]
+    (leader,) = [process for process in processes_of(hub, user) if process.info["ppid"] == hub.process.pid]
     return leader
 
 
@@ -51,7 +53,7 @@ def test_stop_ends_the_process_and_frees_the_gpu(hub):
     hub.run("alice", "h100")
     hub.stop("alice")
     hub.until(lambda: not hub.open_leases(), "the lease is closed")
-    hub.until(lambda: not processes_of("alice"), "alice's processes have ended", 20)
+    hub.until(lambda: not processes_of(hub, "alice"), "alice's processes have ended", 20)
 
 
 def test_servers_outlive_a_kill_of_the_hub(hub):
@@ -66,14 +68,14 @@ def test_servers_outlive_a_kill_of_the_hub(hub):
 
 def test_a_process_that_no_server_claims_is_ended_and_its_gpu_freed(hub):
     hub.ask_for("alice", "h100")
-    hub.until(lambda: processes_of("alice"), "alice's process runs", 30)
+    hub.until(lambda: processes_of(hub, "alice"), "alice's process runs", 30)
     hub.kill()
     hub.start()
 
     def agree():
         """Whether server, process and lease are all there or all gone."""
         model = hub.server("alice")
-        facts = {bool(model), bool(processes_of("alice")), bool(hub.open_leases())}
+        facts = {bool(model), bool(processes_of(hub, "alice")), bool(hub.open_leases())}
         return len(facts) == 1 and (not model or model["ready"])
 
     hub.until(agree, "server, process and lease agree")
