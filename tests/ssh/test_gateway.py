@@ -166,12 +166,14 @@ def test_a_token_is_a_password_and_a_wrong_one_is_none(hub, zoe, make_laptop):
     good, narrow = token_of(hub, "zoe"), token_of(hub, "zoe", scopes=["read:users!user=zoe"])
     others = token_of(hub, "yann")
 
-    def log_in(token, *options):
+    def asking(token):
         asker = with_token.directory / "ask"
         asker.write_text(f"#!/bin/sh\necho '{token}'\n")
         asker.chmod(0o700)
-        environment = {**with_token.environment, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
-        return with_token.ssh(*options, "box", "echo in", env=environment)
+        return {**with_token.environment, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
+
+    def log_in(token, *options):
+        return with_token.ssh(*options, "box", "echo in", env=asking(token))
 
     assert log_in(good).stdout == "in\n"
     assert log_in(good, "-o", "PreferredAuthentications=password").stdout == "in\n"
@@ -184,6 +186,17 @@ def test_a_token_is_a_password_and_a_wrong_one_is_none(hub, zoe, make_laptop):
     # Every token that the gateway had made for itself is gone.
     tokens = hub.api("GET", "/users/zoe/tokens").json()["api_tokens"]
     assert not [one for one in tokens if "SSH" in one["note"]]
+
+    # Who is in with a token that is revoked is cut off; who came with a key stays.
+    hub.until(lambda: log_in(good).returncode == 0, "failures of before count no more")
+    by_key = zoe.begin("box", "echo ready; cat")
+    by_token = with_token.begin("box", "echo ready; sleep 300", env=asking(good))
+    assert (by_key.stdout.readline(), by_token.stdout.readline()) == ("ready\n", "ready\n")
+    for one in tokens:
+        hub.api("DELETE", f"/users/zoe/tokens/{one['id']}")
+    _, told = by_token.communicate(timeout=60)
+    assert by_token.returncode == 255 and "The token with which you logged in is valid no more." in told
+    assert by_key.communicate("still here", timeout=30)[0] == "still here"
 
 
 def test_who_fails_too_often_is_turned_away_for_a_while(hub, zoe, make_laptop):
