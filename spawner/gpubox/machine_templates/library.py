@@ -274,8 +274,8 @@ class TemplateLibrary:
         self._changed()
 
     async def clear(self, actor: Actor, template: str) -> None:
-        """What looks like a secret is none, says whoever manages the template: those with whom it is shared see
-        these versions, too."""
+        """What looks like a secret is none, says whoever manages the template: those with whom it is shared
+        see these versions, too."""
         found = await self._managed(template, actor)
         await self._hub.ask(self._store.clear, found.id)
         self._changed()

@@ -33,8 +33,8 @@ def told(notice: Notice) -> dict[str, Any]:
 
 
 class BoxStreams:
-    """The boxes that listen, by user and server: each is told of its lease, of its user's notices, and how far
-    it is saved as a template."""
+    """The boxes that listen, by user and server: each is told of its lease, of its user's notices, and how
+    far it is saved as a template."""
 
     def __init__(self, live: Live, notices: Notices) -> None:
         self._live, self._notices = live, notices
