@@ -16,7 +16,6 @@ export async function showProgress(context: Context, id: string, name: string, o
   const dialog = new Dialog<unknown>({
     title: trans.__('Saving %1', name),
     body,
-    hasClose: false,
     buttons: [cancel, Dialog.okButton({ label: trans.__('Work on meanwhile') })]
   });
   let isOver = false;

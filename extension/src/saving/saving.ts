@@ -10,6 +10,9 @@ import { askWhat, type Wanted } from './form';
 import { showProgress } from './progress';
 import { showResult } from './result';
 
+/** Counts what was shown: who shows a save again is told of its end, and nobody twice. */
+let turn = 0;
+
 /** Ask, save and tell; where a save is under way already, show that one. */
 export async function saveTemplate(context: Context): Promise<void> {
   const running = context.store.saves.find(save => save.state === 'running');
@@ -48,10 +51,14 @@ async function look({ store }: Context): Promise<{ templates: Templates; refusal
 /** Show a save until it has ended, then how; who does not wait is told by a notification. */
 async function follow(context: Context, id: string, name: string): Promise<void> {
   const { store, trans } = context;
+  const own = ++turn;
   const stream = store.need();
   const over = ended(context, id).finally(() => stream.dispose());
   const isSeen = await showProgress(context, id, name, over);
   const save = await over;
+  if (own !== turn) {
+    return;
+  }
   if (save.state === 'cancelled') {
     Notification.info(save.words, { autoClose: 5000 });
   } else if (isSeen) {

@@ -44,7 +44,7 @@ export function spaceByUser(section, templates) {
       const bar = h("span", { class: "gb-space-bar", "aria-hidden": true });
       bar.style.width = `${(100 * of.bytes) / most}%`;
       return h("tr", {}, h("th", { scope: "row" }, nameOf(owner)), h("td", { text: String(of.templates) }), h("td", { text: String(of.versions) }),
-        h("td", {}, h("span", { class: "gb-space-track", "aria-hidden": true }, bar), size(of.bytes)));
+        h("td", {}, h("span", { class: "gb-space-track", "aria-hidden": true }, bar), h("span", { class: "gb-space-size", text: size(of.bytes) })));
     })),
   );
 }
