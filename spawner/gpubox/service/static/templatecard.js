@@ -131,8 +131,8 @@ function sharesPart(context, templateOf, ask) {
         context.changed();
       } catch (error) {
         setText(said, sentenceOf(error));
-        setResting(away, false);
       }
+      setResting(away, false);
     });
     const name = first.kind === "everyone" ? "everyone" : first.name;
     const kind = first.kind === "group" ? [h("span", { class: "gb-share-kind", text: "group " })] : [];
