@@ -171,7 +171,7 @@ def test_a_terminal_saves_too_and_the_page_follows(hub, visit):
     assert gpubox("--name", "second")[0] == 0
     expect(second).to_contain_text("2 versions")
 
-    # Her first machine runs: a start goes by the page of all machines, each of which takes the template along.
+    # Her first machine runs: a start goes by the page of all machines, each of which takes it along.
     second.get_by_role("link", name="Start a machine from alice/second", exact=True).click()
     expect(page.locator("#gb-wanted")).to_contain_text("To start from alice/second:2")
     page.get_by_label("Add a machine").fill("training")
