@@ -215,10 +215,8 @@ def test_images_that_do_not_say_what_is_in_them_leave_no_trace():
 
 def told(reference, *, mine, startable=(1, 2), note=""):
     owner, _, name = reference.partition("/")
-    versions = [
-        {"number": number, "base": "gpubox/cpu:latest", "size_bytes": 1.4e9 * number, "saved_at": 1795430000.0}
-        for number in (1, 2)
-    ]
+    same = {"base": "gpubox/cpu:latest", "saved_at": 1795430000.0}
+    versions = [{"number": number, "size_bytes": 1.4e9 * number, **same} for number in (1, 2)]
     facts = {"owner": owner, "name": name, "note": note, "mine": mine, "startable": list(startable)}
     return {"reference": reference, "versions": versions, **facts}
 
