@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gpubox.form import Card, cards, price_words, render_options_form
+from gpubox.form import Card, cards, price_words, render_options_form, template_choices
 from gpubox.inventory import GPU
 from gpubox.machines import parse_machine_types
 from gpubox.outlook import Availability
@@ -211,3 +211,27 @@ def test_what_is_in_the_image_is_said_once_where_it_is_the_same_everywhere():
 
 def test_images_that_do_not_say_what_is_in_them_leave_no_trace():
     assert not any("On every machine" in words for words in form(CPU, H100).text)
+
+
+def told(reference, *, mine, startable=(1, 2), note=""):
+    owner, _, name = reference.partition("/")
+    same = {"base": "gpubox/cpu:latest", "saved_at": 1795430000.0}
+    versions = [{"number": number, "size_bytes": 1.4e9 * number, **same} for number in (1, 2)]
+    facts = {"owner": owner, "name": name, "note": note, "mine": mine, "startable": list(startable)}
+    return {"reference": reference, "versions": versions, **facts}
+
+
+def test_templates_tell_who_from_what_how_large_and_when_ones_own_first():
+    choices = template_choices(
+        [told("ada/<b>", mine=False, startable=[1], note="<i>"), told("ben/lab", mine=True)]
+    )
+    assert [choice.reference for choice in choices] == ["ben/lab:2", "ben/lab:1", "ada/<b>:1"]
+    assert choices[0].words == "lab, version 2 · 2.8 GB more than gpubox/cpu:latest · saved 23 Nov 2026"
+    assert choices[2].facts == "by ada · 1.4 GB more than gpubox/cpu:latest · saved 23 Nov 2026"
+    html = render_options_form(
+        [CPU], images=[], currency="$", selected="", templates=choices, template="ben/lab:1"
+    )
+    form = Radios(html)
+    assert form.options[:4] == ["", "ben/lab:2", "ben/lab:1", "ada/<b>:1"]
+    assert "ada/<b>" not in html and "<i>" not in html
+    assert 'value="ben/lab:1"' in html.partition(" selected")[0].rpartition("<option")[2]

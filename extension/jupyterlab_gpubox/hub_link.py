@@ -1,4 +1,5 @@
-"""The line to the hub's service: notices and the lease's end come in, what shows life goes out.
+"""The line to the hub's service: notices, the lease's end and how far a save is come in, what shows life goes
+out; and wishes.
 
 The box asks and is never asked: with its own token it keeps one stream of events open, and reports once a
 minute when a kernel, a terminal, the desktop or a GPU was last at work; at once, should that begin after a
@@ -60,6 +61,8 @@ class HubLink:
         self._report_seconds = REPORT_SECONDS if report_seconds is None else report_seconds
         self.lease: dict[str, Any] | None = None
         self.notices: dict[int, dict[str, Any]] = {}
+        # Saves of this machine as a template: under way, and lately ended.
+        self.saves: list[dict[str, Any]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._is_told_silent = self._is_told_refused = False
         self._refused_until = 0.0  # time.monotonic()
@@ -81,7 +84,8 @@ class HubLink:
     def frames(self) -> list[tuple[str, dict[str, Any]]]:
         """What a page that has just come is told."""
         known = [("lease", self.lease)] if self.lease is not None else []
-        return [*known, *(("notice", notice) for notice in self.notices.values())]
+        saves = ("saves", {"saves": self.saves})
+        return [*known, saves, *(("notice", notice) for notice in self.notices.values())]
 
     # --- answers ---------------------------------------------------------------------------------
 
@@ -100,17 +104,43 @@ class HubLink:
             self._take("closed", {"id": notice})
         return status, answer
 
+    async def templates(self) -> tuple[int, dict[str, Any]]:
+        """The service's status, and the templates of the machine's user, with how much room they have.
+
+        Whoever else may use this server sees no more of them than their names, notes and newest versions.
+        """
+        status, told = await self._ask("GET", "templates")
+        if status != 200:
+            return status, told
+        mine = [
+            {"name": one["name"], "note": one["note"], "version": one["versions"][-1]["number"]}
+            for one in told.get("templates", ())
+            if one["mine"] and one["versions"]
+        ]
+        return 200, {"templates": mine, **{key: told.get(key) for key in ("used_bytes", "limit_bytes")}}
+
+    async def save(self, name: str, note: str) -> tuple[int, dict[str, Any]]:
+        """Begin to save this machine as a template: the service's status and answer."""
+        told = {"server": self._server, "name": name, "note": note}
+        return await self._ask("POST", "templates/save", told)
+
+    async def cancel_save(self, save: str) -> tuple[int, dict[str, Any]]:
+        """End a save of this machine: the service's status and answer."""
+        return await self._ask("POST", "templates/cancel", {"save": save})
+
     async def _about_lease(self, what: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         if self.lease is None:
             return 503, {"message": "The hub has not told yet which machine this is. Try again in a minute."}
         return await self._ask("POST", f"leases/{self.lease['id']}/{what}", body)
 
-    async def _ask(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    async def _ask(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         request = HTTPRequest(
             self._url + path,
             method=method,
             headers={**self._headers, "Content-Type": "application/json"},
-            body=json.dumps(body),
+            body=None if body is None else json.dumps(body),
             request_timeout=_ANSWER_SECONDS,
         )
         try:
@@ -197,6 +227,11 @@ class HubLink:
                 self._take(fields["event"], told)
 
     def _take(self, kind: str, told: dict[str, Any]) -> None:
+        if kind == "saves" and isinstance(told.get("saves"), list):
+            if told["saves"] != self.saves:
+                self.saves = told["saves"]
+                self._tell("saves", {"saves": self.saves})
+            return
         if not isinstance(told.get("id"), int):
             return  # of a service that is newer than this image
         if kind == "lease":

@@ -132,6 +132,37 @@ class CloseNoticeHandler(_LinkHandler):
         self.pass_on(await self.link.close(int(notice)))
 
 
+class TemplatesHandler(_LinkHandler):
+    """GET /gpubox/api/templates"""
+
+    @authorized
+    async def get(self) -> None:
+        self.pass_on(await self.link.templates())
+
+
+class SaveHandler(_LinkHandler):
+    """POST /gpubox/api/templates/save"""
+
+    @authorized
+    async def post(self) -> None:
+        told = self.wish()
+        name, note = told.get("name"), told.get("note", "")
+        if not isinstance(name, str) or not isinstance(note, str):
+            raise HTTPError(400, "name: what the template is to be called; note: what it is for.")
+        self.pass_on(await self.link.save(name, note))
+
+
+class CancelSaveHandler(_LinkHandler):
+    """POST /gpubox/api/templates/cancel"""
+
+    @authorized
+    async def post(self) -> None:
+        save = self.wish().get("save")
+        if not isinstance(save, str):
+            raise HTTPError(400, "save: which one is to end.")
+        self.pass_on(await self.link.cancel_save(save))
+
+
 class OpenAPIHandler(_Handler):
     """GET /gpubox/api/openapi.json"""
 
@@ -210,6 +241,9 @@ ROUTES = {
     "machine/extend": ExtendHandler,
     "machine/keep": KeepHandler,
     r"notices/(\d{1,15})/close": CloseNoticeHandler,
+    "templates": TemplatesHandler,
+    "templates/save": SaveHandler,
+    "templates/cancel": CancelSaveHandler,
 }
 
 

@@ -3,7 +3,7 @@
 import { URLExt } from '@jupyterlab/coreutils';
 import { ServerConnection } from '@jupyterlab/services';
 
-import type { Box, Gpus, Processes, Rows } from './records';
+import type { Box, Gpus, Processes, Rows, Save, Templates } from './records';
 
 export type Range = 'fine' | 'coarse';
 
@@ -48,6 +48,20 @@ export class Api {
 
   closeNotice(id: number): Promise<unknown> {
     return this._ask(`notices/${id}/close`, { method: 'POST', body: '{}' });
+  }
+
+  /** The user's own templates. */
+  templates(): Promise<Templates> {
+    return this._get<Templates>('templates');
+  }
+
+  /** Begin to save this machine as a template. */
+  save(name: string, note: string): Promise<Save> {
+    return this._ask('templates/save', { method: 'POST', body: JSON.stringify({ name, note }) });
+  }
+
+  cancelSave(save: string): Promise<unknown> {
+    return this._ask('templates/cancel', { method: 'POST', body: JSON.stringify({ save }) });
   }
 
   /** Whether this machine has a desktop, running or not. */

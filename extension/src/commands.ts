@@ -46,6 +46,12 @@ export function addCommands(context: Context, places: Places): void {
     isVisible: () => Boolean(context.store.box?.ssh),
     execute: async () => (await import('./ssh')).showSsh(context)
   });
+  commands.addCommand(COMMANDS.saveTemplate, {
+    label: trans.__('Save This Machine as a Template…'),
+    caption: trans.__('Keep what was installed on this machine, to start from again and to share'),
+    isVisible: () => Boolean(context.store.box?.has_service),
+    execute: async () => (await import('./saving/saving')).saveTemplate(context)
+  });
   commands.addCommand(COMMANDS.openOwner, {
     label: trans.__('Open What Uses a GPU'),
     isVisible: args => 'id' in args,

@@ -28,5 +28,6 @@ export const COMMANDS = {
   openDesktopTab: 'gpubox:open-desktop-tab',
   openTerminal: 'gpubox:open-terminal',
   openTmux: 'gpubox:open-tmux',
-  showSsh: 'gpubox:show-ssh'
+  showSsh: 'gpubox:show-ssh',
+  saveTemplate: 'gpubox:save-template'
 } as const;

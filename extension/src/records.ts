@@ -80,6 +80,7 @@ export type Frame =
   | ({ type: 'processes' } & Processes)
   | ({ type: 'lease' } & Lease)
   | ({ type: 'notice' } & Notice)
+  | { type: 'saves'; saves: Save[] }
   | { type: 'closed'; id: number }
   /** The notices that are open when a page begins to listen: any other was closed meanwhile. */
   | { type: 'open'; notices: number[] };
@@ -97,6 +98,28 @@ export interface Notice {
   kind: string;
   sentence: string;
   due_at: number | null;
+}
+
+/** This machine as it is saved as a template, and how that ended. */
+export interface Save {
+  id: string;
+  name: string;
+  state: 'running' | 'done' | 'failed' | 'cancelled';
+  /** What it does, or how it ended. */
+  words: string;
+  size_bytes: number;
+  version: number | null;
+  began_at: number;
+  ended_at: number | null;
+  /** Paths in it that look like secrets. */
+  secrets: string[];
+}
+
+/** The user's own templates, each with its newest version, and how much room they have. */
+export interface Templates {
+  templates: { name: string; note: string; version: number }[];
+  used_bytes: number;
+  limit_bytes: number | null;
 }
 
 /** Values by GPU and column, a value a time. */

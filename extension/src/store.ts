@@ -5,7 +5,7 @@ import { Signal } from '@lumino/signaling';
 
 import { Refused, type Api } from './api';
 import { History } from './history';
-import type { Box, Driver, Frame, Gpu, Gpus, Lease, Notice, Processes, Tick } from './records';
+import type { Box, Driver, Frame, Gpu, Gpus, Lease, Notice, Processes, Save, Tick } from './records';
 import { Stream, type Listener } from './stream';
 
 /** `idle`: nobody looks. `down`: somebody looks, and there is no connection; `message` may say why. */
@@ -27,6 +27,8 @@ export class Store implements Listener {
   lease: Lease | null = null;
   /** What the hub has told and nobody has closed, by number. */
   readonly notices = new Map<number, Notice>();
+  /** Saves of this machine as a template: under way, and lately ended. */
+  saves: Save[] = [];
   history = new History();
   /** The server's clock at the last frame, Unix seconds; 0 before the first. */
   time = 0;
@@ -41,6 +43,7 @@ export class Store implements Listener {
   readonly connectionChanged = new Signal<this, void>(this);
   readonly boxChanged = new Signal<this, void>(this);
   readonly noticesChanged = new Signal<this, void>(this);
+  readonly savesChanged = new Signal<this, void>(this);
   readonly countdownChanged = new Signal<this, void>(this);
 
   /** What the status bar says in the machine's last minutes; '' before. */
@@ -122,6 +125,9 @@ export class Store implements Listener {
     } else if (frame.type === 'notice') {
       this.notices.set(frame.id, frame);
       this.noticesChanged.emit();
+    } else if (frame.type === 'saves') {
+      this.saves = frame.saves;
+      this.savesChanged.emit();
     } else if (frame.type === 'closed' || frame.type === 'open') {
       this._close(frame.type === 'open' ? id => !frame.notices.includes(id) : id => id === frame.id);
     }

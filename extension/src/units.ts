@@ -24,6 +24,11 @@ export function memoryOf(used: number, total: number): string {
   return `${gigabytes(used)}\u00a0/\u00a0${gigabytes(total)}\u00a0GB`;
 }
 
+/** Such as "1.4 GB", "12 MB": of files, as the hub writes it. */
+export function fileSize(bytes: number): string {
+  return bytes < 1e9 ? `${bytes ? Math.max(1, Math.round(bytes / 1e6)) : 0}\u00a0MB` : `${(bytes / 1e9).toFixed(1)}\u00a0GB`;
+}
+
 /** Such as "45 s", "12 min", "2 h 05 min", "3 d 4 h". */
 export function duration(seconds: number): string {
   if (seconds < 90) {

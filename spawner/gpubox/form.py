@@ -146,11 +146,19 @@ def sessions(choices: Iterable[str], cards: Sequence[Card]) -> tuple[str, tuple[
 
 @dataclass(frozen=True)
 class Choice:
-    """A template's version to start from: ``ada/torch-lab:2``, and what it is, in words."""
+    """A template's version to start from: ``ada/torch-lab:2``, what it is called, its note, and whose, from
+    what, how large and when."""
 
     reference: str
-    words: str
+    title: str
+    note: str
+    facts: str
     mine: bool
+
+    @property
+    def words(self) -> str:
+        """All of it in one line."""
+        return " · ".join(part for part in (self.title, self.note, self.facts) if part)
 
 
 def template_choices(templates: Iterable[Mapping[str, Any]]) -> tuple[Choice, ...]:
@@ -159,7 +167,7 @@ def template_choices(templates: Iterable[Mapping[str, Any]]) -> tuple[Choice, ..
     Own ones first, of each the newest version first.
     """
     found = [
-        Choice(f"{one['reference']}:{version['number']}", _template_words(one, version), one["mine"])
+        _choice(one, version)
         for one in templates
         for version in reversed(one["versions"])
         if version["number"] in one["startable"]
@@ -167,16 +175,18 @@ def template_choices(templates: Iterable[Mapping[str, Any]]) -> tuple[Choice, ..
     return tuple(sorted(found, key=lambda choice: not choice.mine))
 
 
-def _template_words(template: Mapping[str, Any], version: Mapping[str, Any]) -> str:
+def _choice(template: Mapping[str, Any], version: Mapping[str, Any]) -> Choice:
     saved = datetime.fromtimestamp(version["saved_at"]).strftime("%d %b %Y")
-    name = template["name"] if template["mine"] else template["reference"]
-    facts = [
-        f"{name}, version {version['number']}",
-        template["note"],
-        f"{size_words(version['size_bytes'])} more than {version['base']}",
-        saved,
-    ]
-    return " · ".join(fact for fact in facts if fact)
+    mine: bool = template["mine"]
+    facts = ["" if mine else f"by {template['owner']}"]
+    facts += [f"{size_words(version['size_bytes'])} more than {version['base']}", f"saved {saved}"]
+    return Choice(
+        reference=f"{template['reference']}:{version['number']}",
+        title=f"{template['name'] if mine else template['reference']}, version {version['number']}",
+        note=template["note"],
+        facts=" · ".join(filter(None, facts)),
+        mine=mine,
+    )
 
 
 def size_words(size_bytes: int) -> str:

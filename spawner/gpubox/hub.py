@@ -260,6 +260,10 @@ class GPUHub(SingletonConfigurable):
             grant = self._grants.pop(lease.id, None)
             if grant is not None and not grant.done():
                 grant.set_result(lease)
+        self.tell_watchers()
+
+    def tell_watchers(self) -> None:
+        """Something changed that those who watch are told at once; called on the event loop."""
         self._changed.set()
         self._changed = asyncio.Event()
 

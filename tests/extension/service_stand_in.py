@@ -20,6 +20,7 @@ class StandInService:
     def __init__(self) -> None:
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.open: list[tuple[str, dict[str, Any]]] = []
+        self.saves: list[dict[str, Any]] = []
         self.answers: dict[str, tuple[int, dict[str, Any]]] = {}
         self.streams: set[EventsHandler] = set()
         self.tokens: list[str] = []
@@ -68,6 +69,11 @@ class StandInService:
             self.open.append((event, told))
         self.send(event, **told)
 
+    def save(self, *saves: dict[str, Any]) -> None:
+        """These are the saves of the machine from now on."""
+        self.saves = list(saves)
+        self.send("saves", saves=self.saves)
+
     def send(self, event: str, **told: Any) -> None:
         """Send all boxes an event."""
         assert self._loop is not None
@@ -92,6 +98,7 @@ class EventsHandler(RequestHandler):
         self.service.heard.append(("box/events", {"server": self.get_query_argument("server")}))
         self.set_header("Content-Type", "text/event-stream")
         self.service.streams.add(self)
+        self.send("saves", {"saves": self.service.saves})
         for kind, told in self.service.open:
             self.send(kind, told)
         await self.flush()
@@ -112,13 +119,19 @@ class WishHandler(RequestHandler):
     def initialize(self, service: StandInService) -> None:
         self.service = service
 
+    def get(self, path: str) -> None:
+        self.answer(path, {})
+
     def post(self, path: str) -> None:
+        self.answer(path, json.loads(self.request.body))
+
+    def answer(self, path: str, body: dict[str, Any]) -> None:
         if self.request.headers.get("Authorization") != f"token {TOKEN}":
             self.service.refused += 1
             self.set_status(403)
             self.finish({"message": "no"})
             return
-        self.service.heard.append((path, json.loads(self.request.body)))
+        self.service.heard.append((path, body))
         status, told = self.service.answers.get(path, (200, {}))
         self.set_status(status)
         self.finish(told)

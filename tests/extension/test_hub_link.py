@@ -308,3 +308,35 @@ def test_without_a_hub_there_is_no_link(start_jupyter):
     answer = alone.ask("gpubox/api/machine/keep", "POST", json={})
     assert answer.status_code == 404
     assert "no machine of a hub" in answer.json()["message"]
+
+
+def test_a_page_is_told_of_ones_own_templates_by_name_alone(service, server):
+    version = {"number": 4, "secrets": ["/opt/key.pem"], "base": "b", "size_bytes": 1}
+    mine = {"name": "lab", "note": "what for", "mine": True, "versions": [version], "shares": ["ben"]}
+    told = {"templates": [mine, mine | {"mine": False, "name": "bens"}], "saves": [{"id": "x"}]}
+    service.answers["templates"] = (200, told | {"used_bytes": 5, "limit_bytes": None})
+    assert server.get("gpubox/api/templates") == {
+        "templates": [{"name": "lab", "note": "what for", "version": 4}],
+        "used_bytes": 5,
+        "limit_bytes": None,
+    }
+    service.answers["templates"] = (403, {"message": "You may not use templates here; ask the admin."})
+    refused = server.ask("gpubox/api/templates")
+    assert refused.status_code == 409 and "ask the admin" in refused.json()["message"]
+
+
+def test_a_save_is_passed_on_for_this_machine_alone_and_told_to_pages(service, server):
+    stream = server.stream()
+    assert next_frame(stream, "saves")["saves"] == []
+    service.answers["templates/save"] = (200, {"id": "a1"})
+    asked = server.ask("gpubox/api/templates/save", "POST", json={"name": "lab", "server": "others"})
+    assert asked.json() == {"id": "a1"}
+    assert service.of("templates/save") == [{"server": "big run", "name": "lab", "note": ""}]
+    service.save({"id": "a1", "state": "running"})
+    assert next_frame(stream, "saves", lambda frame: frame["saves"])["saves"][0]["state"] == "running"
+    assert server.ask("gpubox/api/templates/cancel", "POST", json={"save": "a1"}).status_code == 200
+    assert service.of("templates/cancel") == [{"save": "a1"}]
+    for path, body in (("save", {"name": 1}), ("save", {}), ("save", []), ("cancel", {})):
+        assert server.ask(f"gpubox/api/templates/{path}", "POST", json=body).status_code == 400
+    service.save()
+    stream.close()

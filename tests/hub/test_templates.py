@@ -209,9 +209,12 @@ def test_version_two_has_what_one_had_and_secrets_are_told_before_it_is_shared(h
     member = {"name": "dora", "groups": ["lab"], "is_admin": False}
     # It was shared before: what looks like a secret is nevertheless nobody else's until she says so.
     assert wish(hub, "overview", actor=member)["templates"][0]["startable"] == [1]
+    assert refused(hub, "clear", actor=member, template="alice/lab").status == 403
     warned = refused(hub, "share", actor=ALICE, template="alice/lab", kind="everyone", name="", accept=False)
     assert "/opt/lab/deploy.pem" in str(warned) and "public.pem" not in str(warned)
-    wish(hub, "share", actor=ALICE, template="alice/lab", kind="everyone", name="", accept=True)
+    wish(hub, "clear", actor=ALICE, template="alice/lab")
+    assert wish(hub, "overview", actor=member)["templates"][0]["startable"] == [1, 2]
+    wish(hub, "share", actor=ALICE, template="alice/lab", kind="everyone", name="", accept=False)
     assert wish(hub, "overview", actor=CAROL)["templates"][0]["startable"] == [1, 2]
     assert wish(hub, "overview", actor=CAROL)["templates"][0]["versions"][1]["secrets"] == []
     wish(hub, "remove", actor=ALICE, template="alice/lab:1")
@@ -240,9 +243,12 @@ def test_two_saves_at_once_and_one_that_is_cancelled(hub, lab):
 def test_a_box_saves_itself_with_its_own_token_and_nobody_elses(hub, lab):
     environment = dict(pair.split("=", 1) for pair in hub.container("alice").attrs["Config"]["Env"])
     url = f"{hub.url}/services/gpubox/api/templates"
-    headers = {"Authorization": f"token {environment['JUPYTERHUB_API_TOKEN']}"}
+    own = environment["JUPYTERHUB_API_TOKEN"]
+    headers = {"Authorization": f"token {own}"}
+    person = hub.api("POST", "/users/alice/tokens", json={"note": "tests"}).json()["token"]
 
-    def post(what, **fields):
+    def post(what, token=own, **fields):
+        headers = {"Authorization": f"token {token}"}
         return requests.post(f"{url}/{what}", json=fields, headers=headers, timeout=60)
 
     begun = post("save", server="", name="by-box", note="<b>bold</b>")
@@ -251,16 +257,25 @@ def test_a_box_saves_itself_with_its_own_token_and_nobody_elses(hub, lab):
     told = requests.get(url, headers=headers, timeout=60).json()
     (found,) = (one for one in told["templates"] if one["name"] == "by-box")
     assert (found["note"], found["mine"]) == ("<b>bold</b>", True)
-    assert post("share", template="alice/by-box", kind="user", name="bob", accept=True).status_code == 200
     assert post("save", server="", name="../x").status_code == 409
-    assert post("save", server="none", name="x").status_code == 409
-    assert post("remove", template="carol/lab").status_code == 404
-    assert post("share", template="alice/by-box", kind="user", name="bob", accept="yes").status_code == 400
+    # Whatever runs in it saves no other machine, and neither shares nor deletes what its user has.
+    other = post("save", server="training", name="x")
+    assert other.status_code == 403 and "no other one" in other.json()["message"]
+    assert post("cancel", save="0" * 16).status_code == 404
+    with_bob = {"template": "alice/by-box", "kind": "user", "name": "bob"}
+    wishes = {"share": with_bob, "unshare": with_bob, "describe": {"name": "x"}, "clear": {}, "remove": {}}
+    for what, fields in wishes.items():
+        refusal = post(what, **{"template": "alice/by-box", **fields})
+        assert refusal.status_code == 403 and "page Templates" in refusal.json()["message"], what
+    assert post("share", person, **with_bob, accept="yes").status_code == 400
+    assert post("share", person, **with_bob, accept=True).status_code == 200
+    assert post("save", person, server="none", name="x").status_code == 409
+    assert post("remove", person, template="carol/lab").status_code == 404
     assert requests.get(url, timeout=60).status_code == 401
     # The note is somebody's words: the form of whoever it is shared with shows them, and no markup.
     form = render_form(hub, "bob")
     assert "alice/by-box:1" in form and "&lt;b&gt;bold" in form and "<b>bold" not in form
-    assert post("remove", template="alice/by-box").status_code == 200
+    assert post("remove", person, template="alice/by-box").status_code == 200
 
 
 def render_form(hub, user):

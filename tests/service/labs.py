@@ -25,6 +25,7 @@ class Lab:
         self.leases: list[State] = []
         self.line: list[State] = []
         self.figures: dict[str, State] = {}
+        self.templates: State = {"revision": 1, "saves": []}
 
     def gpu(
         self, index: int, model: str = H100, *, slots: int = 1, state: str = "", reason: str = "", **more: Any
@@ -124,6 +125,7 @@ class Lab:
             "leases": self.leases,
             "line": self.line,
             "machines": [machine],
+            "templates": self.templates,
         }
         return deepcopy(told)  # what was told is not changed by what comes next
 
@@ -237,3 +239,54 @@ def busy_now(lab: Lab, gpu: State, lease: int) -> float | None:
         return None
     told = lab.figures.get(gpu["uuid"], {}).get("utilisation_percent")
     return None if told is None else float(told)
+
+
+def template(owner: str, name: str, viewer: str, **more: Any) -> State:
+    """A template as ``viewer`` is told of it: the owner's to change, else shared."""
+    mine = owner == viewer
+    versions = more.pop("versions", None) or [version(1)]
+    return {
+        "reference": f"{owner}/{name}",
+        "owner": owner,
+        "name": name,
+        "note": "",
+        "created_at": NOW - 9 * 86400,
+        "mine": mine,
+        "manageable": mine or viewer == "admin",
+        "startable": [one["number"] for one in versions],
+        "versions": versions,
+        "shares": [],
+    } | more
+
+
+def version(number: int, gigabytes: float = 1.4, days_ago: float = 2, **more: Any) -> State:
+    """One save of it."""
+    return {
+        "number": number,
+        "base": "gpubox/cuda:latest",
+        "machine": "h100",
+        "size_bytes": int(gigabytes * 1e9),
+        "saved_at": NOW - days_ago * 86400,
+        "secrets": [],
+        "cleared": True,
+    } | more
+
+
+def shelf(viewer: str) -> State:
+    """Templates of a lab, as somebody is told of them: alice's, and those that others share with everyone."""
+    secrets = ["/opt/lab/.aws/credentials", "/opt/lab/deploy.pem"]
+    everyone = {"kind": "everyone", "name": ""}
+    lab = [version(1, 6.1, 40), version(2, 6.3, 12), version(3, 6.8, 1, secrets=secrets, cleared=False)]
+    shares = [{"kind": "user", "name": "ben"}, {"kind": "group", "name": "vision"}]
+    templates = [
+        template("alice", "torch-lab", viewer, versions=lab, shares=shares, note="PyTorch nightly, apex"),
+        template("alice", "jax-2026", viewer, versions=[version(1, 0.012, 0.1)]),
+        template("ben", "rstudio", viewer, shares=[everyone], note="R 4.5 and RStudio, for the seminar"),
+        template("chloé", "mmdet", viewer, shares=[everyone], versions=[version(1, 3.2), version(2, 3.4, 1)]),
+    ]
+    if viewer == "admin":
+        templates[0]["startable"] = templates[1]["startable"] = []
+    elif viewer != "alice":
+        templates[:2] = [templates[0] | {"startable": [1, 2], "versions": lab[:2], "shares": []}]
+    used = sum(one["size_bytes"] for item in templates if item["mine"] for one in item["versions"])
+    return {"templates": templates, "saves": [], "used_bytes": used, "limit_bytes": 25 * 10**9}

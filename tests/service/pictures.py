@@ -11,7 +11,7 @@ from typing import Any
 from playwright.sync_api import sync_playwright
 
 from fixtures.browser import ARGUMENTS
-from service.labs import NOW, State, busy_lab, day_of
+from service.labs import NOW, State, busy_lab, day_of, shelf
 from service.stage import Stage
 
 IMAGES = Path(__file__).parents[2] / "docs/images"
@@ -67,14 +67,16 @@ def main() -> None:
     stage.show(lab.state, lab.figures)
     stage.answers["history"] = lambda handler: day_of(lab, handler.viewer.name)
     stage.answers |= {"usage": usage, "budgets": budgets()}
+    stage.hub.answers["templates/overview"] = lambda actor: shelf(actor["name"])
+    pages = ("gpus", "", "alice"), ("usage", "usage", "admin"), ("templates", "templates", "alice")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        for name, path, viewer in (("gpus", "", "alice"), ("usage", "usage", "admin")):
+        for name, path, viewer in pages:
             page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
             page.clock.set_fixed_time(datetime.fromtimestamp(NOW, UTC))
             page.context.add_cookies([{"name": "as", "value": viewer, "url": stage.url}])
             page.goto(stage.url + path, wait_until="load")
-            page.locator(".gb-span, .gb-usage-hours").first.wait_for()
+            page.locator(".gb-span, .gb-usage-hours, .gb-template").first.wait_for()
             page.wait_for_timeout(1000)  # bars that grow
             page.screenshot(path=IMAGES / f"{name}.png", full_page=True)
         browser.close()

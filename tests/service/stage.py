@@ -21,7 +21,7 @@ from tornado.web import Application, RequestHandler, StaticFileHandler, url
 
 import gpubox
 from gpubox import db as tables
-from gpubox.service import api, keys, pages
+from gpubox.service import api, keys, pages, templates
 from gpubox.service.app import Service
 from gpubox.service.live import Live
 from gpubox.service.viewer import Audience, Viewer
@@ -32,10 +32,14 @@ LOOK = [str(Path(gpubox.__file__).parent / "templates")]
 
 
 class Actor:
-    """In the place of the hub: takes every wish, and answers when the test lets it."""
+    """In the place of the hub: takes every wish, and answers when the test lets it.
+
+    ``answers`` makes an answer of the fields of a wish; to all others it has none.
+    """
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.answers: dict[str, Callable[..., dict[str, Any]]] = {}
         self.may_answer = threading.Event()
         self.may_answer.set()
 
@@ -43,7 +47,7 @@ class Actor:
         self.asked.append((what, fields))
         while not self.may_answer.is_set():
             await asyncio.sleep(0.02)
-        return {}
+        return self.answers[what](**fields) if what in self.answers else {}
 
 
 class OnStage:
@@ -54,7 +58,8 @@ class OnStage:
 
     async def prepare(self) -> None:
         name = self.get_cookie("as", "alice")
-        self.viewer = Viewer(name, Audience(manages_all=name == "admin"))
+        groups = frozenset({"students", "vision"})
+        self.viewer = Viewer(name, Audience(manages_all=name == "admin"), may_save=True, groups=groups)
 
     def check_xsrf_cookie(self) -> None:
         pass
@@ -91,6 +96,7 @@ class Stage:
     def reset(self) -> None:
         """Forget what was asked, and answer as a service that has nothing to tell."""
         self.hub.asked.clear()
+        self.hub.answers.clear()
         self.hub.may_answer.set()
         self.got.clear()
         self.posted.clear()
@@ -134,7 +140,7 @@ class Stage:
         routes += [url(rf"{PREFIX}api/(notices/\d+/close|leases/\d+/ask)", Answers, shared)]
         # Keys are kept as ever, in a database of this stage alone.
         tables.metadata.create_all(service.ledger)
-        for path, handler in [*pages.ROUTES, *api.ROUTES, *keys.ROUTES]:
+        for path, handler in [*pages.ROUTES, *api.ROUTES, *keys.ROUTES, *templates.ROUTES]:
             staged = type(handler.__name__, (OnStage, handler), {})
             routes.append(url(rf"{PREFIX}{path}", staged, shared))
         routes.append(url(rf"{PREFIX}static/(.*)", pages.Static, {"path": str(pages.STATIC)}))

@@ -15,10 +15,11 @@ export class BoxHead {
     const desktop = this._command(COMMANDS.openDesktop, trans.__('Desktop'));
     const terminal = this._command(COMMANDS.openTerminal, trans.__('Terminal'));
     this._ssh = this._command(COMMANDS.showSsh, trans.__('SSH'));
+    this._save = this._command(COMMANDS.saveTemplate, '');
     this.node.append(
       make('header', 'gb-Box-head', this._title, make('div', 'gb-Box-buttons', this._extend, this._home)),
       this._contents,
-      make('div', 'gb-Box-buttons gb-Box-ways', desktop, terminal, this._ssh),
+      make('div', 'gb-Box-buttons gb-Box-ways', desktop, terminal, this._ssh, this._save),
       this._facts,
       this._said
     );
@@ -39,6 +40,8 @@ export class BoxHead {
       this._home.hidden = !home;
       this._home.href = home;
       this._ssh.hidden = !box.ssh;
+      this._save.hidden = !box.has_service;
+      this.showSaves();
       setWords(this._title, box.title || box.machine);
       setWords(this._contents, box.contents);
       this._contents.title = box.contents;
@@ -51,6 +54,14 @@ export class BoxHead {
       );
     }
     this._count();
+  }
+
+  /** The button tells of a save under way, and shows it. */
+  showSaves(): void {
+    const { store, trans } = this._context;
+    const save = store.saves.find(one => one.state === 'running');
+    setWords(this._save, save ? trans.__('Saving %1…', save.name) : trans.__('Save as template'));
+    this._save.classList.toggle('gb-mod-busy', Boolean(save));
   }
 
   /** The panel can be seen, or no longer: nobody counts down for nobody. */
@@ -134,6 +145,7 @@ export class BoxHead {
   }
 
   private readonly _ssh: HTMLButtonElement;
+  private readonly _save: HTMLButtonElement;
   private readonly _extend = make('select', 'gb-Button gb-Box-extend');
   private readonly _said = make('p', 'gb-Box-said');
   private _offered = '';

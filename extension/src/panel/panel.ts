@@ -38,6 +38,7 @@ export class GpuPanel extends WatchingWidget {
     store.processesChanged.connect(this._showProcesses, this);
     store.connectionChanged.connect(this._showState, this);
     store.boxChanged.connect(this._showBox, this);
+    store.savesChanged.connect(() => this._box.showSaves(), this);
     store.ticked.connect(this._draw, this);
     settings.changed.connect(this._rebuild, this);
     themes?.themeChanged.connect(this._onTheme, this);

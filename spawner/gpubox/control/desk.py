@@ -39,11 +39,12 @@ class Desk:
     async def _read(self) -> state.State:
         hub = self._hub
         ready = {key for key, spawner in hub.spawners() if spawner.ready}
-        return await hub.ask(
+        found = await hub.ask(
             lambda: state.read(
                 hub.pool, hub.machines, idle_limits=hub.idle_limits, ready=ready, currency=hub.currency
             )
         )
+        return {**found, "templates": hub.templates.news()}
 
     async def settings(self) -> dict[str, Any]:
         """What the service is configured with."""

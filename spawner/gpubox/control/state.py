@@ -1,4 +1,4 @@
-"""The hub's state as one JSON document: GPUs, open leases, the line, machine types.
+"""The hub's state as one JSON document: GPUs, open leases, the line, machine types. (`Desk` adds templates.)
 
 Read on the pool's thread, out of its memory; times are Unix seconds. What a viewer may see of it is the
 service's to decide.

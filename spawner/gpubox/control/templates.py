@@ -20,6 +20,7 @@ FIELDS: dict[str, dict[str, type]] = {
     "describe": {**_ACTOR, "template": str, "name": str, "note": str},
     "share": {**_ACTOR, "template": str, "kind": str, "name": str, "accept": bool},
     "unshare": {**_ACTOR, "template": str, "kind": str, "name": str},
+    "clear": {**_ACTOR, "template": str},
     "remove": {**_ACTOR, "template": str},
     "prune": {"really": bool},
 }
@@ -58,6 +59,10 @@ class TemplateDesk:
     async def unshare(self, actor: dict[str, Any], **what: str) -> None:
         """See `TemplateLibrary.unshare`."""
         await self._library.unshare(_actor(actor), **what)
+
+    async def clear(self, actor: dict[str, Any], template: str) -> None:
+        """See `TemplateLibrary.clear`."""
+        await self._library.clear(_actor(actor), template)
 
     async def remove(self, actor: dict[str, Any], template: str) -> None:
         """See `TemplateLibrary.remove`."""

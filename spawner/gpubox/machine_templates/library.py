@@ -53,6 +53,8 @@ class TemplateLibrary:
         self._store = store
         self._images = images
         self._saves: dict[str, Save] = {}
+        # Grows with every change of a record; another run of the hub counts on from elsewhere.
+        self._revision = int(time.time())
         self._threads = ThreadPoolExecutor(_SAVES_AT_ONCE, thread_name_prefix="gpubox-save")
         self._followed: set[asyncio.Future[Any]] = set()
 
@@ -65,6 +67,18 @@ class TemplateLibrary:
                 log.warning("%d saves of templates were cut short when the hub ended; they are gone.", left)
         except EngineError as error:
             log.warning("What unfinished saves of templates left could not be removed: %s", error)
+
+    # --- what those who watch are told ---------------------------------------------------------------
+
+    def news(self) -> dict[str, Any]:
+        """The part of the hub's state that is about templates: ``revision`` is another one whenever
+        `overview` may be, and ``saves`` tells how far each save is."""
+        saves = [save.as_dict() for save in self._saves.values() if not save.is_old_news]
+        return {"revision": self._revision, "saves": saves}
+
+    def _changed(self) -> None:
+        self._revision += 1
+        self._hub.tell_watchers()
 
     # --- who has what ------------------------------------------------------------------------------
 
@@ -130,6 +144,8 @@ class TemplateLibrary:
         save = Save(owner, server, name)
         self._saves[save.id] = save
         save.task = asyncio.create_task(self._save(images, save, spawner, actor, note))
+        save.task.add_done_callback(lambda task: self._changed())
+        self._changed()
         return save.as_dict()
 
     async def _save(
@@ -139,6 +155,7 @@ class TemplateLibrary:
         try:
             found = await self._on_thread(images.look, container)
             save.size_bytes, save.secrets = found.size_bytes, found.secrets
+            self._hub.tell_watchers()
             await self._check_room(save, actor)
             kept = await self._keep(images, found, save, base or found.base)
             version = await self._hub.ask(
@@ -171,8 +188,11 @@ class TemplateLibrary:
             log.info("%s saved %s, version %d.", save.owner, save.name, version.number)
 
     async def _keep(self, images: TemplateImages, found: Found, save: Save, base: str) -> Kept:
+        loop = asyncio.get_running_loop()
+
         def say(words: str) -> None:
             save.words = words
+            loop.call_soon_threadsafe(self._hub.tell_watchers)
 
         keeping = asyncio.ensure_future(self._on_thread(images.keep, found, save.id, base, say))
         try:
@@ -224,6 +244,7 @@ class TemplateLibrary:
         if name != found.name:
             self._check_not_official(found)
         await self._hub.ask(self._store.describe, found.id, check_name(name), check_note(note))
+        self._changed()
 
     async def share(self, actor: Actor, template: str, kind: str, name: str, accept: bool) -> None:
         """Share all versions with a user, a group or everyone.
@@ -243,12 +264,22 @@ class TemplateLibrary:
                 "secrets",
             )
         await self._hub.ask(lambda: self._store.share(found.id, share, clear=accept))
+        self._changed()
         log.info("%s shares %s with %s.", actor.name or "The command line", found.reference, name or kind)
 
     async def unshare(self, actor: Actor, template: str, kind: str, name: str) -> None:
         """Share it with somebody no more; what they have started goes on."""
         found = await self._managed(template, actor)
         await self._hub.ask(self._store.unshare, found.id, _share(kind, name))
+        self._changed()
+
+    async def clear(self, actor: Actor, template: str) -> None:
+        """What looks like a secret is none, says whoever manages the template: those with whom it is shared
+        see these versions, too."""
+        found = await self._managed(template, actor)
+        await self._hub.ask(self._store.clear, found.id)
+        self._changed()
+        log.info("%s says that nothing in %s is a secret.", actor.name or "The command line", found.reference)
 
     async def remove(self, actor: Actor, template: str) -> None:
         """Delete a version, or with none named all of them. Raises `PoolRefusal` where a machine uses it."""
@@ -268,6 +299,7 @@ class TemplateLibrary:
             except EngineError as error:
                 raise PoolRefusal(str(error), "engine") from error
             await self._hub.ask(self._store.remove_version, found.id, version.number)
+            self._changed()
             log.info("Version %d of template %s is deleted.", version.number, found.reference)
 
     async def _check_unused(self, images: TemplateImages, template: Template, version: Version) -> None:

@@ -41,5 +41,6 @@ class Save:
 
     def as_dict(self) -> dict[str, Any]:
         """What its owner is told."""
-        told = ("id", "server", "name", "state", "words", "size_bytes", "version", "began_at", "ended_at")
+        told = ["id", "owner", "server", "name", "state", "words"]
+        told += ["size_bytes", "version", "began_at", "ended_at"]
         return {**{name: getattr(self, name) for name in told}, "secrets": list(self.secrets)}

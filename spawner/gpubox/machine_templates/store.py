@@ -93,8 +93,12 @@ class TemplateStore:
                 row = {"template_id": template_id, "kind": share.kind, "name": share.name}
                 connection.execute(db.template_share.insert().values(**row))
             if clear:
-                cleared = db.template_version.update().where(_version.template_id == template_id)
-                connection.execute(cleared.values(cleared=True))
+                connection.execute(_cleared(template_id))
+
+    def clear(self, template_id: int) -> None:
+        """Show the versions with secrets to those with whom it is shared."""
+        with self._db.begin() as connection:
+            connection.execute(_cleared(template_id))
 
     def unshare(self, template_id: int, share: Share) -> None:
         """Share no more with somebody."""
@@ -113,3 +117,7 @@ class TemplateStore:
             if connection.scalar(sa.select(sa.func.count()).where(of_template)) == 0:
                 connection.execute(db.template_share.delete().where(_share.template_id == template_id))
                 connection.execute(db.template.delete().where(_template.id == template_id))
+
+
+def _cleared(template_id: int) -> sa.Update:
+    return db.template_version.update().where(_version.template_id == template_id).values(cleared=True)

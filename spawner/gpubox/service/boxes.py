@@ -33,7 +33,8 @@ def told(notice: Notice) -> dict[str, Any]:
 
 
 class BoxStreams:
-    """The boxes that listen, by user and server: each is told of its lease and of its user's notices."""
+    """The boxes that listen, by user and server: each is told of its lease, of its user's notices, and how
+    far it is saved as a template."""
 
     def __init__(self, live: Live, notices: Notices) -> None:
         self._live, self._notices = live, notices
@@ -51,6 +52,7 @@ class BoxStreams:
         if lease is not None:
             self._shown[key] = _shown(lease, self._live.state)
             send(self._shown[key])
+        send(_saves(self._live.state, key))
         # What was closed while it did not listen, it may still show.
         for notice in self._notices.lately_closed(user):
             if notice.server in (None, server):
@@ -68,6 +70,10 @@ class BoxStreams:
         return end
 
     def _on_state(self, before: State, after: State) -> None:
+        for key, streams in self._streams.items():
+            if (saves := _saves(after, key)) != _saves(before, key):
+                for send in list(streams):
+                    send(saves)
         for lease in after["leases"]:
             key = (lease["user"], lease["server"])
             # One that has ended is told nothing new, nor is any while the hub begins anew.
@@ -88,6 +94,11 @@ class BoxStreams:
 
 def _shown(lease: State, state: State) -> str:
     return event("lease", {name: lease[name] for name in _OF_LEASE} | {"currency": state["currency"]})
+
+
+def _saves(state: State, key: tuple[str, str]) -> str:
+    saves = state["templates"]["saves"]
+    return event("saves", {"saves": [one for one in saves if (one["owner"], one["server"]) == key]})
 
 
 class BoxEventsHandler(EventsHandler):

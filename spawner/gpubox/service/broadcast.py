@@ -25,7 +25,8 @@ class Broadcast:
         self._live = live
         self._names = names
         self._pages: dict[Audience, dict[Send, Viewer]] = {}
-        self._mine: dict[Send, str] = {}
+        # What each was told last that is nobody else's.
+        self._own: dict[Send, tuple[str, ...]] = {}
         live.on_state(self._on_state)
         live.on_figures(self._on_figures)
 
@@ -37,10 +38,11 @@ class Broadcast:
         self._pages.setdefault(viewer.audience, {})[send] = viewer
         send(event("state", self._view(self._live.state, viewer.audience)))
         send(event("figures", self._live.figures))
+        send(_templates(self._live.state))
         self._tell_own(self._live.state, viewer, send)
 
         def end() -> None:
-            self._mine.pop(send, None)
+            self._own.pop(send, None)
             pages = self._pages.get(viewer.audience, {})
             pages.pop(send, None)
             if not pages:
@@ -55,19 +57,28 @@ class Broadcast:
         for audience, pages in self._pages.items():
             told = views.change(self._view(before, audience), self._view(after, audience))
             text = event("change", told) if told else ""
+            if _templates(before) != _templates(after):
+                text += _templates(after)
             for send, viewer in list(pages.items()):
                 if text:
                     send(text)
                 self._tell_own(after, viewer, send)
 
     def _tell_own(self, state: State, viewer: Viewer, send: Send) -> None:
-        text = event("mine", views.mine(state, viewer))
-        if self._mine.get(send) != text:
-            self._mine[send] = text
-            send(text)
+        own = event("mine", views.mine(state, viewer)), event("saves", views.saves(state, viewer))
+        before = self._own.get(send, ())
+        self._own[send] = own
+        for text in own:
+            if text not in before:
+                send(text)
 
     def _on_figures(self, changed: Figures) -> None:
         text = event("figures", changed)
         for pages in self._pages.values():
             for send in list(pages):
                 send(text)
+
+
+def _templates(state: State) -> str:
+    """That somebody's templates are others than before: what they are, each page asks for itself."""
+    return event("templates", {"revision": state["templates"]["revision"]})

@@ -19,7 +19,15 @@ Figures = dict[str, dict[str, float | None]]
 where it is not told."""
 
 _AGAIN_SECONDS = 1.0
-EMPTY: State = {"hub": "", "currency": "", "gpus": [], "leases": [], "line": [], "machines": []}
+EMPTY: State = {
+    "hub": "",
+    "currency": "",
+    "gpus": [],
+    "leases": [],
+    "line": [],
+    "machines": [],
+    "templates": {"revision": 0, "saves": []},
+}
 
 
 class Live:

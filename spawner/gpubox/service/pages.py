@@ -104,6 +104,12 @@ class UsagePage(PageHandler):
         self.finish(self.html(self.template, currency=state["currency"], titles=titles))
 
 
+class TemplatesPage(PageHandler):
+    """Templates: one's own, and those shared with one."""
+
+    template = "templates.html"
+
+
 class KeysPage(PageHandler):
     """One's SSH keys, and how to use them."""
 
@@ -126,4 +132,9 @@ class Static(StaticFileHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
 
 
-ROUTES: list[tuple[str, type[PageHandler]]] = [(r"", GPUsPage), (r"usage", UsagePage), (r"keys", KeysPage)]
+ROUTES: list[tuple[str, type[PageHandler]]] = [
+    (r"", GPUsPage),
+    (r"usage", UsagePage),
+    (r"templates", TemplatesPage),
+    (r"keys", KeysPage),
+]

@@ -43,6 +43,11 @@ def mine(state: View, viewer: Viewer) -> View:
     }
 
 
+def saves(state: View, viewer: Viewer) -> list[View]:
+    """Saves of machines, under way and lately ended: the viewer's own, for an admin everybody's."""
+    return [one for one in state["templates"]["saves"] if viewer.is_admin or viewer.name == one["owner"]]
+
+
 def change(before: View, after: View) -> View:
     """What is to be done to ``before`` to have ``after``: rows to put in their place, and keys gone.
 

@@ -33,8 +33,8 @@ class Viewer:
     may_scrape: bool = False
     may_save: bool = False
     groups: frozenset[str] = frozenset()
-    # The token is a server's own, not its user's.
-    is_box: bool = False
+    # The name of the server whose own token it is; None where it is no server's.
+    box: str | None = None
 
     @classmethod
     def from_model(cls, model: Mapping[str, Any]) -> Viewer:
@@ -49,8 +49,13 @@ class Viewer:
             may_scrape=is_admin or METRICS in scopes,
             may_save=is_user and TEMPLATES in scopes,
             groups=frozenset(model.get("groups") or ()) if is_user else frozenset(),
-            is_box=is_user and _is_of_server(scopes, model["name"]),
+            box=_box(scopes, model["name"]) if is_user else None,
         )
+
+    @property
+    def is_box(self) -> bool:
+        """Whether a machine asks with its own token, and not its user."""
+        return self.box is not None
 
     @property
     def is_admin(self) -> bool:
@@ -66,10 +71,12 @@ class Viewer:
         return self.owns(lease) or self.audience.manages(lease["groups"])
 
 
-def _is_of_server(scopes: Collection[str], user: str) -> bool:
-    """Whether scopes are those of a server's token (`gpubox.config`): access to that server, and not to all
-    of its user's. A browser's have neither."""
+def _box(scopes: Collection[str], user: str) -> str | None:
+    """The server whose token has these scopes (`gpubox.config`): access to it, and not to all of its user's.
+    A browser's have neither."""
     access = "access:servers"
-    return any(scope.startswith(f"{access}!server=") for scope in scopes) and not (
-        access in scopes or f"{access}!user={user}" in scopes
-    )
+    if access in scopes or f"{access}!user={user}" in scopes:
+        return None
+    of_server = f"{access}!server={user}/"
+    names = [scope.removeprefix(of_server) for scope in scopes if scope.startswith(of_server)]
+    return names[0] if names else None

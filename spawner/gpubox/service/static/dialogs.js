@@ -1,5 +1,5 @@
 // @ts-check
-// Questions before something is done: one <dialog> at a time, which stays until it is done or given up.
+// Questions before something is done, with fields to fill in where it needs some: one <dialog> at a time, which stays until it is done or given up.
 import { sentenceOf } from "./api.js";
 import { h, setText } from "./dom.js";
 
@@ -8,6 +8,7 @@ import { h, setText } from "./dom.js";
  * @property {string} title
  * @property {(string | Node)[]} words what will happen, and what is lost
  * @property {{label: string, hint?: string, longest: number}} [field] one line that may be written along
+ * @property {HTMLElement} [fields] what else is to be filled in or chosen; `run` reads it
  * @property {string} action what the button says
  * @property {string} doing what it says while the request runs
  * @property {boolean} [danger]
@@ -32,6 +33,7 @@ export function confirm(question) {
       field.setAttribute("aria-describedby", "gb-ask-hint");
     }
   }
+  if (question.fields) form.append(question.fields);
   form.append(said, h("div", { class: "gb-dialog-actions" }, back, go));
   const dialog = h("dialog", { class: "gb-dialog", "aria-labelledby": "gb-ask-title", "aria-describedby": "gb-ask-words" }, form);
   document.body.append(dialog);
@@ -68,6 +70,7 @@ export function confirm(question) {
     });
     dialog.showModal();
     // What can be undone by nobody is not under the finger that opened this.
-    (field ?? (question.danger ? back : go)).focus();
+    const first = /** @type {HTMLElement | null | undefined} */ (question.fields?.querySelector("input, select"));
+    (field ?? first ?? (question.danger ? back : go)).focus();
   });
 }

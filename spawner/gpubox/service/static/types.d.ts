@@ -65,6 +65,23 @@ export interface Key { id: number; name: string; kind: string; fingerprint: stri
 /** The SSH gateway; `host` is empty where it is the page's own. */
 export interface Gateway { host: string; port: number; fingerprint: string }
 
+export interface Version {
+  number: number; base: string; machine: string; size_bytes: number; saved_at: number;
+  /** Paths that look like secrets; others than the owner see the version once it is `cleared`. */
+  secrets: string[]; cleared: boolean;
+}
+export interface Share { kind: "user" | "group" | "everyone"; name: string }
+export interface Template {
+  reference: string; owner: string; name: string; note: string; created_at: number;
+  mine: boolean; manageable: boolean; startable: number[]; versions: Version[]; shares: Share[];
+}
+/** A machine that is being saved as a template, or was in the last quarter of an hour. */
+export interface Save {
+  id: string; owner: string; server: string; name: string; state: "running" | "done" | "failed" | "cancelled"; words: string;
+  size_bytes: number; version: number | null; began_at: number; ended_at: number | null; secrets: string[];
+}
+export interface Templates { templates: Template[]; used_bytes: number; limit_bytes: number | null }
+
 /** Something that can be drawn again: an element, and what brings it up to date. */
 export interface Part<T> { element: HTMLElement; update(item: T): void }
 

@@ -56,6 +56,9 @@ export function memory(used, total) {
   return total == null ? `${gigabytes(used)} GB` : `${gigabytes(used)} of ${gigabytes(total)} GB`;
 }
 
+/** `1.4 GB`, `12 MB` @param {number} bytes */
+export const size = (bytes) => (bytes >= 1e9 ? `${(bytes / 1e9).toFixed(1)} GB` : `${bytes ? Math.max(1, Math.round(bytes / 1e6)) : 0} MB`);
+
 /** A model as people call it. @param {string} model */
 export const modelOf = (model) => model.replace(/^NVIDIA (GeForce )?/, "").replace(/^AMD (Instinct )?/, "");
 

@@ -37,6 +37,36 @@ function boundLengths() {
   if (select?.selectedOptions[0]?.disabled) select.value = "";
 }
 
+// The list says what each template is called; the rest of what there is to know is told of the chosen one.
+function tellTemplate() {
+  const chosen = templates.selectedOptions[0];
+  const box = form.querySelector("#gb-template-chosen");
+  box.hidden = !chosen?.value;
+  box.querySelector("span").textContent = chosen?.dataset.note ?? "";
+  box.querySelector("small").textContent = chosen?.dataset.facts ?? "";
+}
+
+// Come by a link to a template (#template=ada/torch-lab, with :2 for a version): begin with that.
+function chooseLinked() {
+  const wanted = new URLSearchParams(location.hash.slice(1)).get("template");
+  if (!wanted) return;
+  const linked = [...(templates?.options ?? [])].find(({ value }) => value === wanted || value.startsWith(`${wanted}:`));
+  const missing = form.querySelector("#gb-template-missing");
+  missing.hidden = Boolean(linked);
+  missing.textContent = linked ? "" : `There is no template ${wanted} that you may start from: it was deleted, or is not shared with you.`;
+  if (linked) templates.value = linked.value;
+}
+
+const templates = form?.querySelector("#gb-template");
+for (const option of templates?.options ?? []) option.text = option.dataset.title ?? option.text;
+if (form) chooseLinked();
+if (templates) tellTemplate();
+templates?.addEventListener("change", tellTemplate);
+addEventListener("hashchange", () => {
+  chooseLinked();
+  if (templates) tellTemplate();
+});
+
 form?.addEventListener("change", boundLengths);
 if (form) boundLengths();
 form?.addEventListener("submit", () => (submitted = true));
