@@ -7,28 +7,26 @@ refused (`check_store`)."""
 from __future__ import annotations
 
 import io
-import os
 import socket
 import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import IO, Any, ParamSpec, TypeVar
 
-import requests
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..machine_templates import imagefile
 from ..machine_templates.contents import FOLDERS_KEPT, holds_private_key, left_out, outermost, suspects
 from ..refusal import PoolRefusal
-from . import EngineError
+from . import EngineError, layers
+from .streams import ERRORS, Stream, filtered_pipe
 
-_ENGINE_ERRORS = (DockerException, requests.RequestException, OSError, tarfile.TarError)
 # overlayfs takes 128 layers; a machine on top and a base image that grows need some of them.
 MOST_LAYERS = 64
 _TRIES = 3
@@ -59,7 +57,7 @@ def _in_words(method: Callable[P, T]) -> Callable[P, T]:
     def called(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return method(*args, **kwargs)
-        except _ENGINE_ERRORS as error:
+        except ERRORS as error:
             words = str(getattr(error, "explanation", None) or error).strip()
             if "no space left on device" in words.lower():
                 raise EngineError(
@@ -138,8 +136,7 @@ class TemplateImages:
                 " anew.",
                 "image_missing",
             ) from error
-        changes = self._client.diff(container) or []
-        paths = [change["Path"] for change in changes if change["Kind"] != 2]
+        paths = self._changed(box)
         (entry,) = self._client.containers(all=True, size=True, filters={"id": box["Id"]})
         named, keys = suspects(paths)
         named += [path for path in keys[:_MOST_KEYS_READ] if self._holds_key(container, path)]
@@ -156,11 +153,11 @@ class TemplateImages:
     def _holds_key(self, container: str, path: str) -> bool:
         try:
             chunks, _ = self._client.get_archive(container, path)
-            with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+            with tarfile.open(fileobj=Stream(chunks), mode="r|") as archive:
                 for entry in archive:
                     file = archive.extractfile(entry) if entry.isreg() else None
                     return file is not None and holds_private_key(file.read(_KEY_BYTES))
-        except _ENGINE_ERRORS:
+        except ERRORS:
             return False  # gone meanwhile
         return False
 
@@ -176,9 +173,9 @@ class TemplateImages:
             with self._away(found):
                 self._commit(found, save)
             committed = self._client.inspect_image(raw)
-            layers = list(committed["RootFS"]["Layers"])
+            chain = list(committed["RootFS"]["Layers"])
             inherited = list(found.parent["RootFS"]["Layers"])
-            if layers == inherited:
+            if chain == inherited:
                 raise PoolRefusal(
                     "Nothing was changed in this machine but homes and temporary files, which are not part"
                     " of a"
@@ -187,12 +184,14 @@ class TemplateImages:
                 )
             new: dict[str, IO[bytes]] = {}
             try:
-                if len(layers) + 1 > MOST_LAYERS:
+                if len(chain) + 1 > MOST_LAYERS:
                     say("Making one layer of many")
-                    layers = [self._flatten(raw, save)]
-                layers += [self._add(new, layer) for layer in self._folders(found)]
+                    chain = [self._flatten(raw, save)]
+                else:
+                    self._check_left_out(found, committed)
+                chain += [self._add(new, layer) for layer in self._folders(found)]
                 say("Writing the template")
-                config = imagefile.clean_config(found.parent, layers, base, time.time())
+                config = imagefile.clean_config(found.parent, chain, base, time.time())
                 with tempfile.TemporaryFile() as file:
                     imagefile.write(file, config, name, new)
                     file.seek(0)
@@ -239,13 +238,8 @@ class TemplateImages:
             told = b""
             while b"away" not in told and (part := connection.recv(4096)):
                 told += part
-            if b"away" not in told or self._stale(found.container):
-                paths = ", ".join(found.stale[:5])
-                raise PoolRefusal(
-                    f"These must not be in a template and could not be left out: {paths}. Delete"
-                    " them and save again.",
-                    "stale",
-                )
+            if b"away" not in told:
+                raise _not_left_out(found.stale)
             yield
         finally:
             connection.shutdown(socket.SHUT_WR)
@@ -253,17 +247,33 @@ class TemplateImages:
                 pass  # until all is back
             stream.close()
 
-    def _stale(self, container: str) -> list[str]:
-        changes = self._client.diff(container) or []
-        return outermost(
-            change["Path"] for change in changes if change["Kind"] != 2 and left_out(change["Path"])
-        )
+    def _changed(self, box: Mapping[str, Any]) -> list[str]:
+        """Paths in a machine's layer (an inspect record), less those that it deletes."""
+        found = self._top(box, box["Image"])
+        if found is None:
+            changes = self._client.diff(box["Id"]) or []
+            found = [change["Path"] for change in changes if change["Kind"] != 2]
+        return found
+
+    def _check_left_out(self, found: Found, committed: Mapping[str, Any]) -> None:
+        """Look at the layer that was made: what was put away may have come again while it was read."""
+        kept = self._top(committed, found.parent["Id"])
+        if kept is None:
+            kept = self._changed(self._client.inspect_container(found.container))
+        if stale := outermost(path for path in kept if left_out(path)):
+            raise _not_left_out(stale)
+
+    def _top(self, record: Mapping[str, Any], image: str) -> list[str] | None:
+        """Paths in the topmost layer of an image or a machine; None where the engine has to compare."""
+        status = dict(self._client.info().get("DriverStatus") or ())
+        found = layers.folders(record) if status.get("Native Overlay Diff") == "true" else []
+        return layers.paths(self._client, image, found[:1]) if found else None
 
     def _folders(self, found: Found) -> Iterator[io.BytesIO]:
         for path in FOLDERS_KEPT:
             if path in found.mounts:
                 chunks, _ = self._client.get_archive(found.container, path)
-                with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+                with tarfile.open(fileobj=Stream(chunks), mode="r|") as archive:
                     layer = imagefile.folders_layer(archive, path)
                 if layer is not None:
                     yield layer
@@ -279,7 +289,7 @@ class TemplateImages:
         flat = f"{save}{_FLAT}"
         scratch = self._client.create_container(image, command=["true"])["Id"]
         try:
-            with _filtered_pipe(_Stream(self._client.export(scratch))) as stream:
+            with filtered_pipe(Stream(self._client.export(scratch))) as stream:
                 self._client.import_image_from_stream(stream, repository=self._saving, tag=flat)
             (layer,) = self._client.inspect_image(f"{self._saving}:{flat}")["RootFS"]["Layers"]
             return str(layer)
@@ -336,64 +346,13 @@ class TemplateImages:
     def _remove_quietly(self, image: str) -> None:
         try:
             self._client.remove_image(image)
-        except _ENGINE_ERRORS:
+        except ERRORS:
             return  # there is none, or the next sweep has it
 
 
-class _Stream(io.RawIOBase):
-    """Chunks, as docker-py hands them out, as a file to read."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = chunk
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
-
-    def read(self, size: int | None = -1) -> bytes:
-        """As much as was asked for, unless it ends before: tarfile takes less for the end."""
-        if size is None or size < 0:
-            return self._rest + b"".join(self._chunks)
-        parts, missing = [], size
-        while missing and (part := super().read(missing)):
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-
-class _filtered_pipe:
-    """A tar archive without what is left out, as a file to read while it is made on a thread."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __enter__(self) -> IO[bytes]:
-        reading, writing = os.pipe()
-        self._reader = os.fdopen(reading, "rb")
-
-        def copy() -> None:
-            # An archive that ends early is an error to the engine, which then tells of it.
-            with os.fdopen(writing, "wb") as target:
-                try:
-                    imagefile.filter_layer(self._source, target, left_out)
-                except _ENGINE_ERRORS:
-                    return
-
-        self._thread = threading.Thread(target=copy, daemon=True)
-        self._thread.start()
-        return self._reader
-
-    def __exit__(self, *exception: object) -> None:
-        self._reader.close()
-        self._thread.join()
+def _not_left_out(paths: Sequence[str]) -> PoolRefusal:
+    shown = ", ".join(paths[:5])
+    return PoolRefusal(
+        f"These must not be in a template and could not be left out: {shown}. Delete them and save again.",
+        "stale",
+    )
