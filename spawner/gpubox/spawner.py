@@ -549,6 +549,11 @@ class GPUSpawner(StockSpawner):
         """What makes templates of this engine's servers; None where they are no images."""
         return None
 
+    @classmethod
+    def base_image(cls, config: Config) -> str:
+        """The image that machines start from by default; empty where they start from none."""
+        return ""
+
     async def boxes(self, hub_id: str) -> list[Box]:
         """All boxes of the hub of that id, by the engine's word. Raises EngineError."""
         raise NotImplementedError

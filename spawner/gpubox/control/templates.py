@@ -22,6 +22,8 @@ FIELDS: dict[str, dict[str, type]] = {
     "unshare": {**_ACTOR, "template": str, "kind": str, "name": str},
     "remove": {**_ACTOR, "template": str},
     "prune": {"really": bool},
+    "send": {**_ACTOR, "template": str, "path": str, "target": str},
+    "bring": {**_ACTOR, "owner": str, "name": str, "path": str, "source": str},
 }
 
 
@@ -62,6 +64,14 @@ class TemplateDesk:
     async def remove(self, actor: dict[str, Any], template: str) -> None:
         """See `TemplateLibrary.remove`."""
         await self._library.remove(_actor(actor), template)
+
+    async def send(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
+        """See `TemplateMoves.send`."""
+        return await self._library.moves.send(_actor(actor), **what)
+
+    async def bring(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
+        """See `TemplateMoves.bring`."""
+        return await self._library.moves.bring(_actor(actor), **what)
 
     async def prune(self, really: bool) -> dict[str, Any]:
         """See `TemplateLibrary.prune`."""

@@ -117,6 +117,11 @@ class DockerGPUSpawner(KeepingSpawner):
         assert isinstance(spawner, DockerGPUSpawner)
         return TemplateImages(lambda: spawner._new_client(timeout=_SAVE_SECONDS), hub_id)
 
+    @classmethod
+    def base_image(cls, config: Config) -> str:
+        """The admin's image, whatever a user chose."""
+        return configured(cls, config, "image", _IMAGE)
+
     @property
     def box_id(self) -> str:
         """The container."""
@@ -334,7 +339,7 @@ class DockerGPUSpawner(KeepingSpawner):
             return ()
         hub_id = self.gpuhub.pool.hub_id
         # The admin's image, whatever this user chose: a user's own is not to see the host's processes.
-        image = configured(type(self), self.config, "image", _IMAGE)
+        image = self.base_image(self.config)
         binds: tuple[str, ...] = ()
         trouble = ""
         try:
