@@ -20,6 +20,7 @@ PLAIN = {"name": "plain", "title": "Plain H100", "gpu": "H100"}
 CONFIG = f"""
 c.DockerSpawner.image = {IMAGE!r}
 c.DockerSpawner.cmd = {STAND_IN_SERVER!r}
+c.GPUHub.rules = [{{"users": ["dora"], "kept": "1M", "words": "Ask Dr. Ada."}}]
 c.Spawner.environment = {{"ODD": "two\\nlines and 'quotes' $(reboot)"}}
 """
 
@@ -33,7 +34,10 @@ def driver():
 @pytest.fixture(scope="module")
 def hub(make_module_hub, driver):
     hub = make_module_hub(
-        machines=[CPU, H100, ROOT, PLAIN], environment=driver.environment(), extra_config=CONFIG
+        machines=[CPU, H100, ROOT, PLAIN],
+        users=("alice", "bob", "carol", "dora"),
+        environment=driver.environment(),
+        extra_config=CONFIG,
     )
     yield hub.start()
     hub.stop_all()
@@ -102,7 +106,7 @@ def test_a_stopped_machine_is_there_again_on_another_gpu_with_another_token(hub,
     with pytest.raises(docker.errors.APIError, match="unresolvable CDI devices"):
         left.start()  # its GPU is somebody else's by now
 
-    hub.run("bob", "plain")  # who gets the GPU that was free longest, which is the first one now
+    hub.run("bob", "plain")
     assert hub.gpus_held()["bob"] == first
     hub.run("alice", "kept-h100")
     second = hub.gpus_held()["alice"]
@@ -198,3 +202,14 @@ def test_two_at_once_are_two_machines_and_go_with_their_servers_and_users(hub, d
     hub.stop("carol")
     assert hub.api("DELETE", "/users/carol").status_code == 204
     assert hub.containers(all=True) == []
+
+
+def test_with_as_much_kept_as_a_rule_lets_no_new_machine_is_made(hub):
+    hub.run("dora", "kept-cpu")
+    fill = "head -c 2000000 /dev/zero >/opt/big"
+    assert hub.container("dora").exec_run(["sh", "-c", fill], user="root").exit_code == 0
+    hub.stop("dora")
+    hub.ask_for("dora", "kept-cpu", "two")
+    assert "no new one is made" in hub.failure("dora", "two")
+    hub.run("dora", "kept-cpu")  # what she has goes on
+    hub.stop("dora")

@@ -18,7 +18,9 @@ import yaml
 
 KIND = "gpubox.dev/box"
 GPU_KIND = "nvidia.com/gpu"
-_FILE = "gpubox-{}.json"
+# What the doctor does not take for the vendor's.
+PREFIX = "gpubox-"
+_FILE = PREFIX + "{}.json"
 _VERSION = "0.5.0"
 _LISTS = ("env", "deviceNodes", "mounts", "hooks", "additionalGids", "netDevices")
 
@@ -96,7 +98,8 @@ class SpecFiles:
         changes. Raises PermissionError where there is none."""
         self._all = [Path(directory) for directory in directories]
         for directory in reversed(self._all):
-            if _is_writable(directory):
+            if may_write(directory):
+                directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # /var/run/cdi is gone after a boot
                 self._directory = directory
                 return
         raise PermissionError
@@ -133,9 +136,7 @@ class SpecFiles:
         return self._directory / _FILE.format(name)
 
 
-def _is_writable(directory: Path) -> bool:
-    try:
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)  # /var/run/cdi is gone after a boot
-    except OSError:
-        return False
-    return os.access(directory, os.W_OK | os.X_OK)
+def may_write(directory: Path) -> bool:
+    """Whether one of the engine's directories takes files of ours; it may have to be made first."""
+    there = next(path for path in (directory, *directory.parents) if path.exists())
+    return there.is_dir() and os.access(there, os.W_OK | os.X_OK)

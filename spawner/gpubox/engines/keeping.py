@@ -19,6 +19,7 @@ from jupyterhub.utils import maybe_future
 from tornado.web import HTTPError
 
 from ..machines import MachineType
+from ..rules import rule_for
 from ..spawner import GPUSpawner, refusal
 from . import Box, EngineError, KeptMachine, container, kept
 from .cdi import NotDescribed, SpecFiles
@@ -72,6 +73,8 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         except ERRORS as error:
             raise refusal(self.explain_failure(error) or str(error), "engine", 503) from error
         if found is None:
+            if machine.persistent:
+                await self._check_room()
             return False
         if self._gives_up(found):
             self._afresh = found["Id"]
@@ -89,6 +92,30 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         self._contents = str(found["Config"]["Labels"].get(container.LABEL_CONTENTS, ""))
         self.story.tell("image", 5, "Your machine is as you left it")
         return True
+
+    async def _check_room(self) -> None:
+        """Raise SpawnException where the user keeps as much already as a rule lets them."""
+        user, groups = self.user.name, self._group_names()
+        rule = rule_for(self.gpuhub.parsed_rules, user, groups, lambda rule: rule.kept_mib)
+        if rule is None:
+            return
+        labels = [
+            f"{container.LABEL_HUB}={self.gpuhub.pool.hub_id}",
+            f"{container.LABEL_USER}={user}",
+            container.LABEL_KEPT,
+        ]
+        try:
+            listing = await self.docker("containers", all=True, size=True, filters={"label": labels})
+        except ERRORS as error:
+            raise refusal(self.explain_failure(error) or str(error), "engine", 503) from error
+        used = sum(entry.get("SizeRw") or 0 for entry in listing)
+        if used >= (rule.kept_mib or 0) * 2**20:
+            raise refusal(
+                f"Machines that you keep take {used / 2**30:.1f} GiB of the {(rule.kept_mib or 0) / 1024:g}"
+                f" GiB that they may, so no new one is made. Start one of them afresh, or delete it."
+                f" {rule.words}".strip(),
+                "over_quota",
+            )
 
     async def _find_kept(self) -> dict[str, Any] | None:
         """The kept container of this server (an inspect record), running or not."""
