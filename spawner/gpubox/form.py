@@ -229,7 +229,7 @@ def render_options_form(
 def kept_words(machine: KeptMachine) -> str:
     """Since when a machine is kept, how much was changed in it, and whether its image is old."""
     since = datetime.fromtimestamp(machine.since).strftime("%d %b %Y, %H:%M")
-    facts = [f"kept since {since}"]
+    facts = [f"Kept since {since}"]
     if machine.size_bytes is not None:
         facts.append(f"{size_words(machine.size_bytes)} changed")
     if machine.is_old:

@@ -331,7 +331,10 @@ class DockerGPUSpawner(KeepingSpawner):
         """See to it that the host helper runs while a box has a GPU."""
         if any(box.running and box.gpus for box in boxes):
             await self._ensure_helper()
-        await self.withdraw_unused(boxes)
+        try:
+            await self.withdraw_unused(boxes)
+        except _ENGINE_ERRORS as error:
+            self.log.warning("What kept machines no longer need could not be withdrawn: %s", error)
 
     async def _ensure_helper(self) -> tuple[str, ...]:
         """Start the host helper where it does not run; what a box needs of it. Never fails a start."""
@@ -409,18 +412,9 @@ class DockerGPUSpawner(KeepingSpawner):
             listing = await self.docker(
                 "containers", all=True, filters={"label": f"{container.LABEL_HUB}={hub_id}"}
             )
+            return await self.with_what_they_have([container.box_from_listing(entry) for entry in listing])
         except _ENGINE_ERRORS as error:
             raise EngineError(f"the container engine: {_explanation(error)}") from error
-        return [await self._with_gpus(container.box_from_listing(entry)) for entry in listing]
-
-    async def _with_gpus(self, box: Box) -> Box:
-        """A kept box with what it has now: its labels are of the day on which it was made."""
-        files = await self._spec_files() if box.kept and box.running else None
-        if files is None:
-            return box
-        told = files.environment(box.kept)
-        gpus = tuple(uuid for uuid in told.get("GPUBOX_GPUS", "").split(",") if uuid)
-        return replace(box, gpus=gpus, machine=told.get("GPUBOX_MACHINE", box.machine))
 
     async def stop_box(self, box: Box) -> None:
         """Stop a container that no server claims, and remove it where containers are not kept."""

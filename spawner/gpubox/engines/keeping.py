@@ -9,6 +9,7 @@ import asyncio
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import UTC
 from typing import Any, TypeVar
 
@@ -272,6 +273,13 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         for name in written - used:
             files.withdraw(name)
 
+    async def with_what_they_have(self, boxes: list[Box]) -> list[Box]:
+        """The boxes, kept ones with the GPUs of now: their labels are of the day on which they were made."""
+        if not any(box.kept and box.running for box in boxes):
+            return boxes
+        files = await self._spec_files()
+        return [_with_what_it_has(box, files) if box.kept and files else box for box in boxes]
+
     # --- what is kept ----------------------------------------------------------------------------
 
     async def kept_machine(self) -> KeptMachine | None:
@@ -349,6 +357,12 @@ def _no_cdi(machine: MachineType) -> str:
         f"{machine.title} is kept when it stops, and what was kept can be given GPUs only where the hub may"
         " write CDI specifications for the engine. Tell the admin: gpubox doctor"
     )
+
+
+def _with_what_it_has(box: Box, files: SpecFiles) -> Box:
+    told = files.environment(box.kept)
+    gpus = tuple(uuid for uuid in told.get("GPUBOX_GPUS", "").split(",") if uuid)
+    return replace(box, gpus=gpus, machine=told.get("GPUBOX_MACHINE", box.machine))
 
 
 def _update(client_of_thread: Callable[[], Any], container_id: str, limits: Mapping[str, Any]) -> None:
