@@ -18,7 +18,7 @@ H100 = {"name": "kept-h100", "title": "Kept H100", "gpu": "H100", "memory": "512
 ROOT = {**CPU, "name": "kept-root", "title": "Kept with root", "root": True}
 PLAIN = {"name": "plain", "title": "Plain H100", "gpu": "H100"}
 CONFIG = f"""
-c.DockerSpawner.image = {IMAGE!r}
+c.DockerSpawner.image = "gpubox-test/kept:now"
 c.DockerSpawner.cmd = {STAND_IN_SERVER!r}
 c.GPUHub.rules = [{{"users": ["dora"], "kept": "1M", "words": "Ask Dr. Ada."}}]
 c.Spawner.environment = {{"ODD": "two\\nlines and 'quotes' $(reboot)"}}
@@ -31,8 +31,24 @@ def driver():
         yield driver
 
 
+WITHOUT_CDI = """
+from gpubox.engines.keeping import KeepingSpawner
+async def nowhere(spawner):
+    return None
+KeepingSpawner._spec_files = nowhere  # in place of an engine whose directories the hub may not write to
+"""
+
+
 @pytest.fixture(scope="module")
-def hub(make_module_hub, driver):
+def now(docker_client):
+    """An image of the test's own, as its machines start from."""
+    docker_client.images.get(IMAGE).tag("gpubox-test/kept", "now")
+    yield
+    docker_client.images.remove("gpubox-test/kept:now", force=True)
+
+
+@pytest.fixture(scope="module")
+def hub(make_module_hub, driver, now):
     hub = make_module_hub(
         machines=[CPU, H100, ROOT, PLAIN],
         users=("alice", "bob", "carol", "dora"),
@@ -82,6 +98,13 @@ def specs(hub):
 
 def kept_key(hub, user, server=""):
     return hub.container(user, server).id[:16]
+
+
+def renew(hub):
+    """Make the image anew."""
+    box = hub.engine().containers.create("gpubox-test/kept:now")
+    box.commit("gpubox-test/kept", "now")
+    box.remove()
 
 
 def gpubox(hub, *words):
@@ -190,7 +213,9 @@ def test_two_at_once_are_two_machines_and_go_with_their_servers_and_users(hub, d
     assert sorted(held) == sorted(nodes(hub, driver, "carol", server) for server in ("", "two"))
     hub.stop_all()
     listing = gpubox(hub, "kept", "list").stdout
-    assert "carol/two" in listing and "kept-h100" in listing
+    assert "carol/two" in listing and "kept-h100" in listing and "an older one" not in listing
+    renew(hub)
+    assert gpubox(hub, "kept", "list").stdout.count("an older one") == 2
     assert "nothing to delete" in gpubox(hub, "kept", "prune", "--older", "1d", "--yes").stdout
     renamed = hub.api("PATCH", "/users/carol/servers/two", json={"name": "three"})
     assert renamed.status_code == 409 and "kept" in renamed.text
@@ -216,3 +241,17 @@ def test_with_as_much_kept_as_a_rule_lets_no_new_machine_is_made(hub):
     assert "no new one is made" in hub.failure("dora", "two")
     hub.run("dora", "kept-cpu")  # what she has goes on
     hub.stop("dora")
+
+
+def test_where_the_hub_can_give_no_gpus_machines_without_are_kept_all_the_same(make_hub, driver, now):
+    hub = make_hub(machines=[CPU, H100], environment=driver.environment(), extra_config=CONFIG + WITHOUT_CDI)
+    hub.start()
+    hub.run("alice", "kept-cpu")
+    before = token(hub, "alice")
+    leave(hub, "alice")
+    hub.stop("alice")
+    assert before not in str(hub.container("alice").attrs) and not is_taken(hub, before)
+    hub.run("alice", "kept-cpu")
+    assert is_left(hub, "alice") and is_taken(hub, token(hub, "alice"))
+    hub.ask_for("bob", "kept-h100")
+    assert "may write CDI specifications" in hub.failure("bob")

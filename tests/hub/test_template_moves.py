@@ -51,8 +51,8 @@ def begin(hub, user, name, server=""):
 
 def ended(hub, job):
     def over():
-        seen = wish(hub, "overview", actor=ADMIN)
-        (found,) = (one for one in seen["saves"] + seen["moves"] if one["id"] == job["id"])
+        jobs = wish(hub, "jobs", actor=ADMIN)["jobs"]
+        (found,) = (one for one in jobs if one["id"] == job["id"])
         return found if found["ended_at"] else None
 
     return hub.until(over, "it has ended", 120)

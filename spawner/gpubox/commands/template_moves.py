@@ -93,8 +93,8 @@ async def followed(client: HubClient, job: str) -> dict[str, Any]:
 async def _told(client: HubClient, job: str) -> dict[str, Any]:
     told = ""
     while True:
-        seen = await client.do("templates/overview", actor=ACTOR)
-        found: dict[str, Any] = next(one for one in seen["saves"] + seen["moves"] if one["id"] == job)
+        jobs = (await client.do("templates/jobs", actor=ACTOR))["jobs"]
+        found: dict[str, Any] = next(one for one in jobs if one["id"] == job)
         if found["ended_at"]:
             return found
         if found["words"] != told:

@@ -15,6 +15,7 @@ _ACTOR: dict[str, type] = {"actor": dict}
 
 FIELDS: dict[str, dict[str, type]] = {
     "overview": _ACTOR,
+    "jobs": _ACTOR,
     "save": {**_ACTOR, "owner": str, "server": str, "name": str, "note": str},
     "cancel": {**_ACTOR, "save": str},
     "describe": {**_ACTOR, "template": str, "name": str, "note": str},
@@ -40,6 +41,10 @@ class TemplateDesk:
     async def overview(self, actor: dict[str, Any]) -> dict[str, Any]:
         """See `TemplateLibrary.overview`."""
         return await self._library.overview(_actor(actor))
+
+    async def jobs(self, actor: dict[str, Any]) -> dict[str, Any]:
+        """See `TemplateLibrary.jobs`."""
+        return {"jobs": self._library.jobs(_actor(actor))}
 
     async def save(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
         """See `TemplateLibrary.save`."""

@@ -6,7 +6,6 @@ How such a container is made and told its settings is in ``kept``, how it gets o
 from __future__ import annotations
 
 import asyncio
-import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
@@ -31,6 +30,7 @@ T = TypeVar("T")
 # How long the engine may take to see a specification that was written (it watches its directories).
 _SEEN_SECONDS = 15.0
 _LOOK_SECONDS = 0.05
+_HEARD_SECONDS = 20.0
 _TRIES = 3
 # The form does not wait longer for a size: the engine reads the machine's whole layer for it.
 _SIZE_SECONDS = 1.5
@@ -192,16 +192,25 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         for _ in range(_TRIES):
             if has_device:
                 await self._describe(kept.name_of(found), started)
-            await self._start_and_tell(found["Id"])
-            if not has_device or await self._is_of(started):
+            heard = await self._start_and_tell(found["Id"])
+            if heard and (not has_device or await self._is_of(started)):
                 return
-            # The engine had not seen yet what was written: these may be GPUs of the last time.
-            await self.docker("kill", self.container_id)
+            # Where it heard and is of another start, the engine had not seen yet what was written: its GPUs
+            # may be those of the last time.
+            await self._kill()
         raise refusal(
-            "The engine did not give your machine the GPUs of this start, so it was stopped. Tell the admin.",
-            "gpu_not_attached",
+            "The engine did not give your machine the settings of this start, so it was stopped. Try again,"
+            " or tell the admin.",
+            "engine",
             503,
         )
+
+    async def _kill(self) -> None:
+        try:
+            await self.docker("kill", self.container_id)
+        except APIError as error:
+            if error.status_code != 409:  # it has ended by itself
+                raise
 
     def _client_of_thread(self) -> docker.APIClient:
         return self.client
@@ -227,13 +236,13 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         except NotDescribed as error:
             raise refusal(str(error.args[0]), "kept", 503) from error
 
-    async def _start_and_tell(self, container_id: str) -> None:
+    async def _start_and_tell(self, container_id: str) -> bool:
+        """Start it and tell it its settings; whether it heard, or had ended before."""
         told = kept.settings(self.get_env())
         deadline = time.monotonic() + _SEEN_SECONDS
         while True:
             try:
-                await self.on_thread(_start_with, self._client_of_thread, container_id, told)
-                return
+                return await self.on_thread(_start_with, self._client_of_thread, container_id, told)
             except APIError as error:
                 if "unresolvable CDI devices" not in str(error) or time.monotonic() > deadline:
                     raise
@@ -372,17 +381,24 @@ def _update(client_of_thread: Callable[[], Any], container_id: str, limits: Mapp
     client._raise_for_status(answer)
 
 
-def _start_with(client_of_thread: Callable[[], Any], container_id: str, told: bytes) -> None:
-    """Start a container and tell it something on its standard input, which ends then."""
+def _start_with(client_of_thread: Callable[[], Any], container_id: str, told: bytes) -> bool:
+    """Start a container and tell it something; whether it said that it heard, or ended."""
     client = client_of_thread()
-    stream = client.attach_socket(container_id, params={"stdin": 1, "stream": 1})
+    stream = client.attach_socket(container_id, params={"stdin": 1, "stdout": 1, "stream": 1})
     # What docker-py hands out for a Unix socket reads only; the socket itself is below it.
     connection = getattr(stream, "_sock", stream)
     try:
+        connection.settimeout(_HEARD_SECONDS)
         client.start(container_id)
         connection.sendall(told)
-        connection.shutdown(socket.SHUT_WR)
-        while connection.recv(4096):
-            pass  # until the engine has taken it all
+        said = b""
+        while kept.HEARD not in said:
+            part = connection.recv(4096)
+            if not part:
+                break  # its last words are told where it is waited for
+            said += part
+        return True
+    except TimeoutError:
+        return False
     finally:
         stream.close()

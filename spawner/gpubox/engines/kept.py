@@ -25,16 +25,23 @@ START = "GPUBOX_START"
 _ENDLESS = 2**60
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ALL_TOLD = "GPUBOX_ALL_TOLD"
-# What is read to its end and not through: half of it would be a machine with a part of its settings.
+_END = "# gpubox: that is all"
+HEARD = b"gpubox: settings received"
+# It reads to a line and not to the input's end, of which an engine under load may forget to tell; then it
+# says so.
 _LAUNCH = f"""
-told=$(cat)
-eval "$told"
-if [ "${{{_ALL_TOLD}:-}}" != yes ]; then
+told=
+while IFS= read -r line && [ "$line" != "{_END}" ]; do
+    told="$told$line
+"
+done
+if [ "$line" != "{_END}" ]; then
     echo "gpubox: this machine is started by its hub, which tells it its settings; none came." >&2
     exit 1
 fi
-unset told {_ALL_TOLD}
+echo "{HEARD.decode()}"
+eval "$told"
+unset told line
 exec "$@" </dev/null
 """
 
@@ -89,7 +96,7 @@ def settings(environment: Mapping[str, str]) -> bytes:
     lines = [
         f"export {key}={shlex.quote(value)}" for key, value in environment.items() if _NAME.fullmatch(key)
     ]
-    return "\n".join([*lines, f"{_ALL_TOLD}=yes", ""]).encode()
+    return "\n".join([*lines, _END, ""]).encode()
 
 
 def has_device(container: Mapping[str, Any]) -> bool:

@@ -75,17 +75,23 @@ class TemplateLibrary:
         """The templates that they may see, their saves under way, and how much room they have."""
         templates = await self._hub.ask(self.store.all)
         seen = [told for template in templates if (told := rights.seen_by(template, actor))]
-        self.saves = {key: save for key, save in self.saves.items() if not save.is_old_news}
-        jobs = [save for save in self.saves.values() if actor.is_admin or save.owner == actor.name]
         used = sum(template.size_bytes for template in templates if template.owner == actor.name)
         rule = self._quota(actor)
         return {
             "templates": seen,
-            "saves": [save.as_dict() for save in jobs if save.kind == "save"],
-            "moves": [save.as_dict() for save in jobs if save.kind != "save"],
+            "saves": [save.as_dict() for save in self._jobs(actor) if save.kind == "save"],
             "used_bytes": used,
             "limit_bytes": rule and rule[0],
         }
+
+    def jobs(self, actor: Actor) -> list[dict[str, Any]]:
+        """Their saves, and what moves to other hubs or from them, under way and of the last quarter of an
+        hour."""
+        return [save.as_dict() for save in self._jobs(actor)]
+
+    def _jobs(self, actor: Actor) -> list[Save]:
+        self.saves = {key: save for key, save in self.saves.items() if not save.is_old_news}
+        return [save for save in self.saves.values() if actor.is_admin or save.owner == actor.name]
 
     async def choose(self, reference: str, actor: Actor | None) -> tuple[Template, Version]:
         """The version to start from; where none is named, the newest. Actor None is the admin's own choice.

@@ -59,6 +59,6 @@ class Save:
 
     def as_dict(self) -> dict[str, Any]:
         """What its owner is told."""
-        what = ("id", "kind", "server", "name", "state", "words", "size_bytes", "version")
+        what = ("id", "server", "name", "state", "words", "size_bytes", "version")
         told = {name: getattr(self, name) for name in (*what, "began_at", "ended_at")}
         return {**told, "secrets": list(self.secrets)}
