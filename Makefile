@@ -46,7 +46,7 @@ else
 	@PYTHONPATH=tests exec python -m simgpu $(SIMULATE) -- gpubox run --port $(PORT)
 endif
 
-test: .venv/.test .venv/.proxy .venv/.panel .venv/.promtool ## run ruff, mypy, tsc and every test
+test: .venv/.test .venv/.proxy .venv/.panel .venv/.promtool .venv/.registry ## run ruff, mypy, tsc and every test
 	@$(call debian,$(TEST_PACKAGES))
 	@ENGINE=docker gpubox image || { [ "$$CI" != true ] && $(SAY) tests "going on without containers"; }
 	@$(SAY) lint "ruff, mypy, tsc"
@@ -119,6 +119,15 @@ help: ## say what can be made
 	    { apt-get -qq download prometheus || { apt-get -qq update && apt-get -qq download prometheus; }; } \
 	        >/dev/null 2>&1 && dpkg-deb -x prometheus_*.deb promtool && rm prometheus_*.deb && \
 	    ln -sf ../promtool/usr/bin/promtool bin/promtool; } || $(SAY) debian "there is no promtool to be had"
+	@touch $@
+
+# A registry of images, for the tests. Installed, its package would start a server.
+.venv/.registry: .venv/.run
+	@command -v docker-registry >/dev/null || { $(SAY) debian "fetching docker-registry"; cd .venv && \
+	    { apt-get -qq download docker-registry || { apt-get -qq update && apt-get -qq download docker-registry; }; } \
+	        >/dev/null 2>&1 && dpkg-deb -x docker-registry_*.deb registry && rm docker-registry_*.deb && \
+	    ln -sf ../registry/usr/bin/docker-registry bin/docker-registry; } || \
+	    $(SAY) debian "there is no docker-registry to be had"
 	@touch $@
 
 # The GPU panel and the pages of desktop and terminal, which are TypeScript: built where `gpubox image` and the

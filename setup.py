@@ -138,6 +138,7 @@ setup(
             "jupyterhub-idle-culler>=2",
             "prometheus_client>=0.20",
             "psutil>=5.9",
+            "PyYAML>=6",
             "requests>=2.31",
             "SQLAlchemy>=2.0.42",
             "traitlets>=5.14",

@@ -16,6 +16,7 @@ pytest_plugins = [
     "fixtures.browser",
     "fixtures.desktop",
     "fixtures.engine",
+    "fixtures.registry",
 ]
 
 

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from gpubox.engines import KeptMachine
 from gpubox.form import Card, cards, price_words, render_options_form, template_choices
 from gpubox.inventory import GPU
 from gpubox.machines import parse_machine_types
@@ -207,6 +208,24 @@ def test_what_is_in_the_image_is_said_once_where_it_is_the_same_everywhere():
     shown = form(one, replace(other, contents="PyTorch 2.15, CUDA 13.2")).text
     assert "PyTorch 2.6" in shown and "PyTorch 2.15, CUDA 13.2" in shown
     assert not any("On every machine" in words for words in shown)
+
+
+KEPT = KeptMachine("0123456789abcdef01", "ada", "", "h100", "gpubox/cpu:latest", 1e9, 1e9, 3 * 10**9, True)
+
+
+def test_a_machine_that_is_kept_goes_on_unless_this_very_one_is_given_up():
+    found = Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=KEPT))
+    assert found.checked == ["", "cpu"]
+    assert found.radios["0123456789abcdef"]["name"] == "fresh"
+    words = " ".join(found.text)
+    assert "3.0 GB changed" in words and "older image" in words and "Sep 2001" in words
+    assert "Your home is not touched" in words
+    sizeless = replace(KEPT, size_bytes=None, is_old=False)
+    words = " ".join(
+        Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=sizeless)).text
+    )
+    assert "changed ·" not in words and "older" not in words
+    assert "As I left it" not in form(CPU).text
 
 
 def test_images_that_do_not_say_what_is_in_them_leave_no_trace():

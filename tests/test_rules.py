@@ -70,6 +70,8 @@ def test_who_is_meant_is_said_in_words():
         ({"gpus": 1, "per": "week"}, r"'per' and 'at_limit' are of a 'budget'"),
         ({"groups": ["a"]}, r"it limits nothing"),
         ({"session": "1h", "together": True}, r"a session is one person's"),
+        ({"kept": "1G", "together": True}, r"what is kept is one person's"),
+        ({"kept": "much"}, r"field 'kept': expected how much room machines that are kept may take"),
     ],
 )
 def test_a_wrong_entry_is_a_sentence(entry, sentence):

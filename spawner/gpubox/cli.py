@@ -1,5 +1,5 @@
 """The command `gpubox`: run, doctor, gpus, top, queue, drain, undrain, end, leases, usage, template,
-image.
+kept, image.
 
 What each does is in ``commands``; here are `main` and exit statuses. Whatever goes wrong ends in one sentence
 and status 1; ``--debug`` shows where it came from.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import books, gpus, line, starting, templates
+from .commands import books, gpus, kept, line, starting, templates
 from .host import HostProblem
 
 
@@ -49,6 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"gpubox {__version__}")
     parser.add_argument("--debug", action="store_true", help="on an error, show where it came from")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for topic in (starting, gpus, line, books, templates):
+    for topic in (starting, gpus, line, books, templates, kept):
         topic.add_to(commands)
     return parser

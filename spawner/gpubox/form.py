@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from .engines import KeptMachine
 from .inventory import GPU
 from .machines import MachineType, counted, duration_words, parse_duration
 
@@ -67,6 +68,7 @@ class Card:
     time_limit_seconds: int | None = None
     contents: str = ""
     has_gpu: bool = True
+    persistent: bool = False
 
     @property
     def state(self) -> str:
@@ -209,9 +211,11 @@ def render_options_form(
     shutdown_choices: Sequence[str] = (),
     templates: Sequence[Choice] = (),
     template: str = "",
+    kept: KeptMachine | None = None,
 ) -> str:
     """The form's fields as HTML: radio ``machine``; where there is something to choose, selects ``template``,
-    ``image`` and ``shutdown``. ``template`` is the one to begin with.
+    ``image`` and ``shutdown``. ``template`` is the one to begin with. Where a machine is ``kept``, radio
+    ``fresh``, which gives it up by its key.
 
     ``selected`` is the machine type to begin with; where it cannot be started, the first that is
     free, else the first that can be waited for.
@@ -225,9 +229,22 @@ def render_options_form(
         cards=cards,
         images=images,
         checked=_first_choice(cards, selected),
+        kept=kept,
+        kept_words=kept_words(kept) if kept else "",
         common_contents=common_contents(cards),
         price=lambda card: price_words(card.price_per_hour, currency),
     )
+
+
+def kept_words(machine: KeptMachine) -> str:
+    """Since when a machine is kept, how much was changed in it, and whether its image is old."""
+    since = datetime.fromtimestamp(machine.since).strftime("%d %b %Y, %H:%M")
+    facts = [f"Kept since {since}"]
+    if machine.size_bytes is not None:
+        facts.append(f"{size_words(machine.size_bytes)} changed")
+    if machine.is_old:
+        facts.append("made from an older image than the one of today")
+    return " · ".join(facts)
 
 
 def price_words(per_hour: float, currency: str) -> str:
@@ -263,6 +280,7 @@ def _card(machine: MachineType, figures: Figures, groups: frozenset[str], gpus: 
         notice=figures.problem,
         time_limit_seconds=machine.time_limit_seconds,
         has_gpu=machine.count > 0,
+        persistent=machine.persistent,
     )
 
 
@@ -286,6 +304,7 @@ def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
             if part
         ),
         machine.disk,
+        machine.persistent and "Kept as you leave it",
         machine.time_limit_seconds and f"Stops after {duration_words(machine.time_limit_seconds)}",
     ]
     return tuple(line for line in lines if line)

@@ -101,7 +101,8 @@ class GPUHub(SingletonConfigurable):
         Fields: ``users`` and ``groups`` (whom it is for; everybody without them), ``together`` (True counts
         all of them as one), ``gpus``, ``servers`` and ``waiting`` (how many GPUs, machines and places in
         line at once), ``session`` (the longest time), ``templates`` (how
-        much room one's templates may take, "50G"), ``budget`` (``{"gpu_hours": 100}`` or ``{"cost": 50}``)
+        much room one's templates may take, "50G"), ``kept`` (the same of machines that are kept when they
+        stop: with more, no new one is made), ``budget`` (``{"gpu_hours": 100}`` or ``{"cost": 50}``)
         ``per`` ("week" or "month") with ``at_limit`` ("refuse" new starts, or "stop" what runs, too), and
         ``words`` (a sentence of your own, shown with a refusal). Of several that concern somebody the most
         specific counts: by user, by group, everybody's. A wrong entry stops the hub at start. Example::

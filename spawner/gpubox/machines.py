@@ -54,6 +54,8 @@ class MachineType:
     template: str | None = None
     # Whether its user may become root in it.
     root: bool = False
+    # Whether what was installed in it is there again at the next start.
+    persistent: bool = False
 
     @property
     def gpu_share(self) -> float:
@@ -360,4 +362,5 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "groups": ("a list of group names, such as ['lab']", _groups),
     "template": ("a template, such as 'ada/torch-lab' or 'ada/torch-lab:2'", _nonempty("template")),
     "root": ("True or False", _flag("root")),
+    "persistent": ("True or False", _flag("persistent")),
 }

@@ -51,6 +51,7 @@ class Rule:
     waiting: int | None = None
     session_seconds: int | None = None
     templates_mib: int | None = None
+    kept_mib: int | None = None
     budget: Budget | None = None
     words: str = ""
 
@@ -147,10 +148,18 @@ _SENTENCES: tuple[tuple[Callable[[Rule], float | None], Callable[[Rule], str]], 
         lambda rule: rule.templates_mib,
         lambda rule: f"templates of {(rule.templates_mib or 0) / 1024:g} GiB at most",
     ),
+    (
+        lambda rule: rule.kept_mib,
+        lambda rule: f"a new machine that is kept while those you keep have less than"
+        f" {(rule.kept_mib or 0) / 1024:g} GiB",
+    ),
 )
 
 
 # --- reading one entry -------------------------------------------------------------------------------
+
+
+_LIMITS = {"gpus", "servers", "waiting", "session_seconds", "templates_mib", "kept_mib", "budget"}
 
 
 def _parse_entry(number: int, entry: Mapping[str, Any]) -> Rule:
@@ -177,21 +186,25 @@ def _joined(number: int, values: dict[str, Any]) -> dict[str, Any]:
         values["session_seconds"] = values.pop("session")
     if "templates" in values:
         values["templates_mib"] = values.pop("templates")
+    if "kept" in values:
+        values["kept_mib"] = values.pop("kept")
     per, at_limit = values.pop("per", None), values.pop("at_limit", None)
     if "budget" in values:
         amount, unit = values["budget"]
         values["budget"] = Budget(amount, unit, per or "month", at_limit or "refuse")
     elif per or at_limit:
         raise RuleError(f"c.GPUHub.rules[{number}]: 'per' and 'at_limit' are of a 'budget'; there is none.")
-    if not values.keys() & {"gpus", "servers", "waiting", "session_seconds", "templates_mib", "budget"}:
+    if not values.keys() & _LIMITS:
         raise RuleError(
             f"c.GPUHub.rules[{number}]: it limits nothing. Name gpus, servers, waiting, session,"
-            " templates or budget."
+            " templates, kept or budget."
         )
     if values.get("together") and "session_seconds" in values:
         raise RuleError(f"c.GPUHub.rules[{number}]: a session is one person's; leave 'together' out.")
     if values.get("together") and "templates_mib" in values:
         raise RuleError(f"c.GPUHub.rules[{number}]: templates are one person's; leave 'together' out.")
+    if values.get("together") and "kept_mib" in values:
+        raise RuleError(f"c.GPUHub.rules[{number}]: what is kept is one person's; leave 'together' out.")
     return values
 
 
@@ -256,6 +269,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], Any]]] = {
     "waiting": ("how many places in line at once, a whole number", _whole),
     "session": ("a time of a minute or more, such as '8h'", parse_duration),
     "templates": ("how much room templates may take, such as '50G'", parse_size_mib),
+    "kept": ("how much room machines that are kept may take, such as '50G'", parse_size_mib),
     "budget": ("{'gpu_hours': 100} or {'cost': 500}", _budget),
     "per": ("'week' or 'month'", _one_of("week", "month")),
     "at_limit": ("'refuse' or 'stop'", _one_of("refuse", "stop")),

@@ -23,7 +23,7 @@ from jupyterhub.utils import maybe_future, url_path_join
 from traitlets import Dict, List, Unicode, default
 from traitlets.config import Config, LoggingConfigurable
 
-from .engines import Box, EngineError
+from .engines import Box, EngineError, KeptMachine
 from .form import Card, cards, render_options_form, template_choices
 from .hub import GPUHub, hub_for
 from .ledger import Lease
@@ -54,8 +54,9 @@ class GPUSpawner(StockSpawner):
         default), ``description``, ``gpu`` (a model, such as "H100" or "Quadro P5000"), ``count``,
         ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"), ``cpus``, ``memory``, ``shm``
         (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``template`` (one to start from in
-        place of the image), ``root`` (True lets its user become root in it), ``price`` (an hour),
-        ``time_limit`` and ``groups`` (who may start it; everyone by default).
+        place of the image), ``root`` (True lets its user become root in it), ``persistent`` (True: what was
+        installed in it is there again at the next start), ``price`` (an hour), ``time_limit`` and ``groups``
+        (who may start it; everyone by default).
 
         Empty: derived from the GPUs found. A wrong entry stops the hub at start. Example::
 
@@ -264,6 +265,7 @@ class GPUSpawner(StockSpawner):
             shutdown_choices=self.shutdown_choices,
             templates=template_choices(await self._templates()),
             template=str(self.user_options.get("template", "")),
+            kept=await self.kept_machine(),
         )
 
     async def _templates(self) -> list[dict[str, Any]]:
@@ -277,7 +279,7 @@ class GPUSpawner(StockSpawner):
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
-        fields = ("machine", "template", "image", "shutdown")
+        fields = ("machine", "template", "image", "shutdown", "fresh")
         return {key: form[key][0] for key in fields if form.get(key, [""])[0]}
 
     def choose_machine(self) -> MachineType:
@@ -321,7 +323,9 @@ class GPUSpawner(StockSpawner):
         self._story = StartStory(self.gpuhub.timings.add)
         self._machine = machine = self.choose_machine()
         session_seconds = self.choose_session(machine)
-        await self._choose_template(machine)
+        self._template, self._started_from = None, ""
+        if not await self.resume(machine):
+            await self._choose_template(machine)
         await self.check_can_run(machine)
         self._lease = await self._wait_for_lease(machine, session_seconds)
         self.story.tell("leased", 20, f"{machine.title} is yours; starting it")
@@ -337,7 +341,6 @@ class GPUSpawner(StockSpawner):
         actor = Actor(self.user.name, frozenset(self._group_names()))
         if isinstance(wanted, list):
             wanted = wanted[0] if wanted else ""
-        self._template, self._started_from = None, ""
         # The admin's own choice asks for nobody's leave.
         reference, who = (str(wanted), actor) if wanted else (machine.template or "", None)
         if not reference:
@@ -546,6 +549,11 @@ class GPUSpawner(StockSpawner):
         """What makes templates of this engine's servers; None where they are no images."""
         return None
 
+    @classmethod
+    def base_image(cls, config: Config) -> str:
+        """The image that machines start from by default; empty where they start from none."""
+        return ""
+
     async def boxes(self, hub_id: str) -> list[Box]:
         """All boxes of the hub of that id, by the engine's word. Raises EngineError."""
         raise NotImplementedError
@@ -559,6 +567,22 @@ class GPUSpawner(StockSpawner):
 
     async def confirm_stopped(self) -> bool:
         """Whether the engine says that this server does not run. Raises EngineError if it won't say."""
+        raise NotImplementedError
+
+    async def resume(self, machine: MachineType) -> bool:
+        """Whether this start goes on with a machine that was kept. Raises SpawnException where it cannot."""
+        return False
+
+    async def kept_machine(self) -> KeptMachine | None:
+        """What the next start of this server goes on with; None where there is nothing."""
+        return None
+
+    async def kept_machines(self, hub_id: str) -> list[KeptMachine]:
+        """All machines that the hub of that id keeps. Raises EngineError."""
+        return []
+
+    async def remove_kept(self, machine: KeptMachine) -> None:
+        """Delete a machine that is kept. Raises EngineError."""
         raise NotImplementedError
 
     async def check_can_run(self, machine: MachineType) -> None:

@@ -6,8 +6,9 @@ import docker
 import pytest
 
 from fixtures.engine import IMAGE, Engine, _make_namespace, _remove_namespace
-from gpubox.engines import EngineError, images
+from gpubox.engines import EngineError, images, layers
 from gpubox.engines.images import TemplateImages
+from gpubox.refusal import PoolRefusal
 
 HUB = "0123456789abcdef"
 
@@ -66,6 +67,53 @@ def test_what_stays_out_is_back_in_the_machine_when_the_save_is_over(docker_clie
     assert run(box, "cat /root/.bash_history") == "old\n"
     assert inside(docker_client, kept.name, LOOK) == "kept\n"
     assert len(docker_client.images.get(kept.name).attrs["RootFS"]["Layers"]) == 2
+
+
+@pytest.mark.parametrize("where", ["here", "in a container"])
+def test_all_that_was_changed_is_found_however_it_was_changed(docker_client, box, where):
+    run(
+        box,
+        # A file with an old date; a folder of the image deleted and made anew; one that was renamed; a name
+        # of two lines; a second name for a file of the image.
+        """set -e
+        mkdir /opt/old && echo x >/opt/old/id_rsa && touch -d 1999-01-01 /opt/old/id_rsa
+        rm -r /etc/alternatives && mkdir /etc/alternatives && echo x >/etc/alternatives/.env
+        mv /etc/skel /opt/skel && rm -r /usr/share/doc
+        echo x >"/opt/two
+lines" && ln /etc/passwd /opt/passwd
+        """,
+    )
+    record = docker_client.api.inspect_container(box.id)
+    find = {"here": layers.paths, "in a container": layers.by_container}[where]
+    found = find(docker_client.api, record["Image"], layers.folders(record)[:1])
+    kept = {
+        "/opt/old/id_rsa",
+        "/etc/alternatives/.env",
+        "/opt/skel/.bashrc",
+        "/opt/two\nlines",
+        "/opt/passwd",
+    }
+    assert kept <= set(found)
+    assert not {"/etc/debian_version", "/usr/share/doc", "/etc/skel"} & set(found), "deleted"
+    told = docker_client.api.diff(box.id)
+    assert {change["Path"] for change in told if change["Kind"] != 2} <= set(found), (
+        "all that the engine tells"
+    )
+
+
+def test_what_comes_again_while_a_save_reads_the_machine_is_in_no_template(
+    docker_client, box, keeper, monkeypatch
+):
+    commit = keeper._commit
+
+    def late(found, save):
+        run(box, "echo again >/root/.bash_history")
+        commit(found, save)
+
+    monkeypatch.setattr(keeper, "_commit", late)
+    with pytest.raises(PoolRefusal, match=r"could not be left out: /root/\.bash_history"):
+        keeper.keep(keeper.look(box.id), "late", IMAGE, lambda words: None)
+    assert not [tag for image in docker_client.images.list() for tag in image.tags if HUB in tag]
 
 
 def test_a_file_that_shrinks_all_the_time_does_not_fail_the_save(docker_client, box, keeper):

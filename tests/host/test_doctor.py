@@ -126,6 +126,7 @@ def test_what_stops_the_main_job_fails_with_a_remedy(name, changes, words, remed
         ("gpus", {"inventory": Inventory(silent=("GPU 0 of the driver's list does not answer.",))}),
         ("engine", {"engine": EngineFacts("20.10.24", "/"), "inventory": Inventory()}),
         ("cdi", {"engine": EngineFacts("26.1.5", "/"), "inventory": Inventory()}),
+        ("kept", {"may_write_cdi": False}),
     ],
 )
 def test_what_stops_a_part_of_it_warns_with_a_remedy(name, changes):

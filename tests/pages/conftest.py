@@ -12,7 +12,10 @@ from fixtures.hub import Hub
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 
 TESTS = Path(__file__).parents[1]
-PEOPLE = ("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hal", "ida", "joe", "kim", "leo", "mia", "nan")
+PEOPLE = (
+    *("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hal"),
+    *("ida", "joe", "kim", "leo", "mia", "nan", "una"),
+)
 ANNOUNCEMENT = "Simulated GPUs: <b>nothing</b> here computes."
 EXTRA_CONFIG = f"""
 import sys

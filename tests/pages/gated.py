@@ -11,17 +11,21 @@ from pathlib import Path
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
 
-from gpubox.form import Card, render_options_form
+from gpubox.engines import KeptMachine
+from gpubox.form import Card, Choice, render_options_form
 from gpubox.progress import StartStory
 
 GATES = Path(os.environ.get("GATES", "."))
 REASON = 'No <b>H100</b> "here" (1 < 2): choose another machine.'
 
 
+KEPT = KeptMachine("0123456789abcdef", "una", "", "free", "gpubox/cpu:latest", 1e9, 1e9, 3 * 10**9, True)
+
+
 def machine_cards():
     figures = json.loads((GATES / "figures").read_text())
     return (
-        Card("free", "CPU", spec_lines=("4 CPUs",), has_gpu=False),
+        Card("free", "CPU", spec_lines=("4 CPUs",), has_gpu=False, persistent=True),
         Card("line", "1x H100", total=1, in_use=1, price_per_hour=2.5, **figures),
         Card("broken", "4x H100", total=1, free=1),
         Card("closed", "8x H100", disabled_reason="For members of: vision-lab"),
@@ -45,11 +49,16 @@ class GatedSpawner(SimpleLocalProcessSpawner):
 
     @staticmethod
     async def options_form(spawner):
-        return render_options_form(machine_cards(), images=[], currency="$", selected="")
+        kept = KEPT if spawner.user.name == "una" else None
+        template = Choice("una/lab:1", "lab, version 1", mine=True)
+        templates = [template] if kept else []
+        return render_options_form(
+            machine_cards(), images=[], currency="$", selected="", kept=kept, templates=templates
+        )
 
     @staticmethod
     def options_from_form(form):
-        return {"machine": form["machine"][0]}
+        return {name: value[0] for name, value in form.items() if name in ("machine", "fresh", "template")}
 
     async def run_pre_spawn_hook(self):
         self._story = StartStory()

@@ -135,3 +135,34 @@ def test_pages_fit_a_phone(hub, signed_in):
         page.goto(hub.url + path)
         expect(page.locator("h1")).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+
+
+def test_what_was_left_goes_on_and_is_deleted_only_when_asked_twice(hub, signed_in):
+    page = signed_in("una")
+    open_form(hub, page)
+    left, afresh = page.get_by_role("radio", name="As I left it"), page.get_by_role("radio", name="Afresh")
+    expect(left).to_be_checked()
+    expect(page.get_by_text("3.0 GB changed")).to_be_visible()
+    template = page.get_by_label("Start from")
+    expect(template).to_be_disabled()
+
+    # A machine that does not keep anything is no way to go on.
+    page.get_by_role("radio", name="1x H100").check(force=True)
+    page.get_by_role("button", name="Join the line").click()
+    told = "radio => radio.validationMessage"
+    assert "choose one that does" in page.get_by_role("radio", name="1x H100").evaluate(told)
+    page.get_by_role("radio", name="CPU").check(force=True)
+    assert page.get_by_role("radio", name="CPU").evaluate(told) == ""
+
+    afresh.check()
+    expect(template).to_be_enabled()
+    questions = []
+    page.once("dialog", lambda dialog: (questions.append(dialog.message), dialog.dismiss()))
+    page.get_by_role("button", name="Start").click()
+    assert "Delete what you installed" in questions[0]
+    expect(page.get_by_role("button", name="Start")).to_be_enabled()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("The server answers")).to_be_visible()
+    wanted = {"machine": "free", "fresh": "0123456789abcdef", "template": ""}
+    assert hub.server("una")["user_options"] == wanted

@@ -1,23 +1,20 @@
-"""`gpubox template save|list|share|unshare|rm|prune`: machines as their users set them up, kept to share."""
+"""`gpubox template save|list|share|unshare|rm|prune`: machines as their users set them up, kept to share.
+
+Moving them between hubs is in ``template_moves``."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
-from ..host import HostProblem
-from . import hub
+from . import hub, template_moves
 from .line import find
-from .words import moment, print_json, say, table
+from .words import moment, print_json, table
 
 if TYPE_CHECKING:
     from ..control.client import HubClient
 
-# Who may run this may do all: the control socket is its owner's alone.
-_ACTOR = {"name": "", "groups": [], "is_admin": True}
-_LOOK_SECONDS = 0.3
+_ACTOR = template_moves.ACTOR
 
 
 def add_to(commands: Any) -> None:
@@ -52,6 +49,8 @@ def add_to(commands: Any) -> None:
     command = doing.add_parser("rm", help="delete a template, or one version of it")
     command.set_defaults(command=remove)
     command.add_argument("template", metavar="OWNER/NAME[:VERSION]")
+
+    template_moves.add_to(doing)
 
     command = doing.add_parser("prune", help="list images of templates that nothing names any more")
     command.set_defaults(command=prune)
@@ -94,34 +93,12 @@ def save(arguments: argparse.Namespace) -> int:
         lease = find(arguments.server, (await client.state())["leases"])
         what = {"owner": lease["user"], "server": lease["server"], "name": arguments.name}
         begun = await client.do("templates/save", actor=_ACTOR, note=arguments.note, **what)
-        try:
-            return await _followed(client, begun["id"])
-        except asyncio.CancelledError:
-            with contextlib.suppress(HostProblem):
-                await client.do("templates/cancel", actor=_ACTOR, save=begun["id"])
-            raise
+        return await template_moves.followed(client, begun["id"])
 
-    done = hub.ask(saved)
-    if done["state"] != "done":
-        raise HostProblem(done["words"])
+    done = template_moves.ended(hub.ask(saved))
     print(f"{done['words']} It adds {done['size_bytes'] / 1e9:.2f} GB.")
-    if done["secrets"]:
-        print("These look like secrets, and others see the template once you share it with --accept:")
-        print("\n".join(f"  {path!r}" for path in done["secrets"]))
+    template_moves.warn(done)
     return 0
-
-
-async def _followed(client: HubClient, save: str) -> dict[str, Any]:
-    told = ""
-    while True:
-        saves = (await client.do("templates/overview", actor=_ACTOR))["saves"]
-        found: dict[str, Any] = next(one for one in saves if one["id"] == save)
-        if found["ended_at"]:
-            return found
-        if found["words"] != told:
-            told = found["words"]
-            say("template")(told)
-        await asyncio.sleep(_LOOK_SECONDS)
 
 
 def _with(arguments: argparse.Namespace) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import asdict
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
@@ -103,6 +104,35 @@ class Desk:
                 " taken until it does; the hub tries again every minute.",
                 "engine",
             )
+
+    # --- machines that are kept --------------------------------------------------------------------
+
+    async def kept(self) -> dict[str, Any]:
+        """The stopped machines that wait for their next start. Raises PoolRefusal where the engine fails."""
+        hub = self._hub
+        try:
+            found = await hub.spawner_class.for_reconciliation(hub.config).kept_machines(hub.pool.hub_id)
+        except EngineError as error:
+            raise PoolRefusal(str(error), "engine") from error
+        return {"machines": [asdict(machine) for machine in found]}
+
+    async def remove_kept(self, user: str, server: str) -> None:
+        """Delete what is kept of a server for good. Raises KeyError, PoolRefusal with a sentence."""
+        hub = self._hub
+        engine = hub.spawner_class.for_reconciliation(hub.config)
+        words = f"{user}/{server}" if server else user
+        spawner = dict(hub.spawners()).get((user, server))
+        try:
+            for machine in await engine.kept_machines(hub.pool.hub_id):
+                if (machine.user, machine.server) == (user, server):
+                    if spawner is not None and (spawner.active or spawner.is_settling):
+                        raise PoolRefusal(f"{words} is being started: end it first.", "in_use")
+                    await engine.remove_kept(machine)
+                    log.warning("What was kept of %s is deleted.", words)
+                    return
+        except EngineError as error:
+            raise PoolRefusal(str(error), "engine") from error
+        raise KeyError(f"Nothing is kept of {words}.")
 
     # --- for the SSH gateway -----------------------------------------------------------------------
 

@@ -104,6 +104,8 @@ FIELDS: dict[str, dict[str, type]] = {
     "account": {"user": str},
     "reach": {"user": str, "server": str},
     "revoke": {"token_id": int},
+    "kept": {},
+    "remove_kept": {"user": str, "server": str},
 }
 
 

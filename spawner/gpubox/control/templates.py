@@ -15,6 +15,7 @@ _ACTOR: dict[str, type] = {"actor": dict}
 
 FIELDS: dict[str, dict[str, type]] = {
     "overview": _ACTOR,
+    "jobs": _ACTOR,
     "save": {**_ACTOR, "owner": str, "server": str, "name": str, "note": str},
     "cancel": {**_ACTOR, "save": str},
     "describe": {**_ACTOR, "template": str, "name": str, "note": str},
@@ -23,6 +24,8 @@ FIELDS: dict[str, dict[str, type]] = {
     "clear": {**_ACTOR, "template": str},
     "remove": {**_ACTOR, "template": str},
     "prune": {"really": bool},
+    "send": {**_ACTOR, "template": str, "path": str, "target": str},
+    "bring": {**_ACTOR, "owner": str, "name": str, "path": str, "source": str},
 }
 
 
@@ -39,6 +42,10 @@ class TemplateDesk:
     async def overview(self, actor: dict[str, Any]) -> dict[str, Any]:
         """See `TemplateLibrary.overview`."""
         return await self._library.overview(_actor(actor))
+
+    async def jobs(self, actor: dict[str, Any]) -> dict[str, Any]:
+        """See `TemplateLibrary.jobs`."""
+        return {"jobs": self._library.jobs(_actor(actor))}
 
     async def save(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
         """See `TemplateLibrary.save`."""
@@ -67,6 +74,14 @@ class TemplateDesk:
     async def remove(self, actor: dict[str, Any], template: str) -> None:
         """See `TemplateLibrary.remove`."""
         await self._library.remove(_actor(actor), template)
+
+    async def send(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
+        """See `TemplateMoves.send`."""
+        return await self._library.moves.send(_actor(actor), **what)
+
+    async def bring(self, actor: dict[str, Any], **what: str) -> dict[str, Any]:
+        """See `TemplateMoves.bring`."""
+        return await self._library.moves.bring(_actor(actor), **what)
 
     async def prune(self, really: bool) -> dict[str, Any]:
         """See `TemplateLibrary.prune`."""

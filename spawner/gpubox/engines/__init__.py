@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class Box:
     """One server's container, process or VM as its engine tells it: the engine's word, not ours.
 
-    ``unstarted`` is a box that was made and never ran, which a start that was cut short leaves.
+    ``unstarted`` is a box that was made and never ran, which a start that was cut short leaves. ``kept`` is
+    the name of one that outlives its starts.
     """
 
     id: str
@@ -20,6 +21,31 @@ class Box:
     running: bool
     unstarted: bool = False
     gpus: tuple[str, ...] = ()
+    kept: str = ""
+
+
+@dataclass(frozen=True)
+class KeptMachine:
+    """A stopped machine whose file system waits for its next start, ``since`` (seconds since the epoch).
+
+    ``machine`` is the type that it was made as; ``size_bytes`` is what was changed in it, None where that is
+    not known yet; ``is_old`` says that its image has been made anew since.
+    """
+
+    id: str
+    user: str
+    server: str
+    machine: str
+    image: str
+    since: float
+    created_at: float
+    size_bytes: int | None
+    is_old: bool
+
+    @property
+    def key(self) -> str:
+        """What says in the form that this very one may be deleted."""
+        return self.id[:16]
 
 
 class EngineError(RuntimeError):

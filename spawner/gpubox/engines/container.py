@@ -21,6 +21,10 @@ LABEL_SERVER = "gpubox.server"
 LABEL_LEASE = "gpubox.lease"
 LABEL_MACHINE = "gpubox.machine"
 LABEL_GPUS = "gpubox.gpus"
+# Of machines that are kept when they stop (``kept``): its own name, whether with root, from which template.
+LABEL_KEPT = "gpubox.kept"
+LABEL_ROOT = "gpubox.kept.root"
+LABEL_TEMPLATE = "gpubox.kept.template"
 # Of the image, made when it is built.
 LABEL_CONTENTS = "gpubox.image.contents"
 
@@ -88,17 +92,23 @@ def _volumes(stock: Sequence[str], host_config: Mapping[str, Any], spec: BoxSpec
     return [*stock, *(path for path in private if path not in taken)]
 
 
-def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment) -> dict[str, Any]:
-    config = dict(stock)
+def limits(spec: BoxSpec, stock: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Of a host config what bounds CPUs, memory, processes; ``stock`` holds where the type says nothing."""
+    config = dict(stock or {})
     if spec.cpus is not None:
         config["CpuPeriod"] = _CPU_PERIOD_MICROSECONDS
         config["CpuQuota"] = int(spec.cpus * _CPU_PERIOD_MICROSECONDS)
     if spec.memory_mib is not None:
         config["Memory"] = spec.memory_mib * 2**20
         config.setdefault("MemorySwap", config["Memory"])  # no swap beyond it
+    config["PidsLimit"] = spec.pids
+    return config
+
+
+def _host_config(stock: Mapping[str, Any], spec: BoxSpec, attachment: Attachment) -> dict[str, Any]:
+    config = limits(spec, stock)
     if spec.shm_mib is not None:
         config["ShmSize"] = spec.shm_mib * 2**20
-    config["PidsLimit"] = spec.pids
     # Notebooks start processes and forget them: with no init, zombies pile up.
     config.setdefault("Init", True)
     options = list(config.get("SecurityOpt") or [])
@@ -176,6 +186,7 @@ def box_from_listing(container: Mapping[str, Any]) -> Box:
         running=state not in ("created", "exited", "dead"),
         unstarted=state == "created",
         gpus=tuple(uuid for uuid in found.get(LABEL_GPUS, "").split(",") if uuid),
+        kept=found.get(LABEL_KEPT, ""),
     )
 
 

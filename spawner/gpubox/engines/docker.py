@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -17,16 +18,16 @@ import docker
 import requests
 from docker.errors import APIError, DockerException, ImageNotFound
 from docker.utils import kwargs_from_env
-from dockerspawner import DockerSpawner
 from traitlets import Bool, Enum, Unicode, default
 from traitlets.config import Config
 
 from .. import hosthelper
 from ..hub import configured
 from ..machines import MachineType
-from ..spawner import GPUSpawner, refusal
-from . import Box, EngineError, container
+from ..spawner import refusal
+from . import Box, EngineError, container, kept
 from .images import TemplateImages
+from .keeping import KeepingSpawner
 
 _ENGINE_ERRORS = (DockerException, requests.RequestException, OSError)
 _CALLS_AT_ONCE = 32
@@ -35,7 +36,7 @@ _SAVE_SECONDS = 6 * 3600
 _IMAGE = "gpubox/cpu:latest"
 
 
-class DockerGPUSpawner(GPUSpawner, DockerSpawner):
+class DockerGPUSpawner(KeepingSpawner):
     """A server in a container of its own that sees the GPUs of its lease and no other."""
 
     gpu_attachment = Enum(
@@ -116,6 +117,11 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         assert isinstance(spawner, DockerGPUSpawner)
         return TemplateImages(lambda: spawner._new_client(timeout=_SAVE_SECONDS), hub_id)
 
+    @classmethod
+    def base_image(cls, config: Config) -> str:
+        """The admin's image, whatever a user chose."""
+        return configured(cls, config, "image", _IMAGE)
+
     @property
     def box_id(self) -> str:
         """The container."""
@@ -183,6 +189,8 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """See to it that the image is there, before anyone waits in line for a GPU."""
         if self._base_image is None:
             self._base_image = self.image
+        if self._resumed:
+            return
         self.image: str = self._template[1].image if self._template else machine.image or self._base_image
         chosen = self.user_options.get("image")
         image = await self.check_allowed(chosen) if chosen else self.image
@@ -222,15 +230,24 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
 
     async def create_object(self) -> dict[str, Any]:
         """Make the container, with devices, limits and labels of its machine."""
+        machine = self.machine
+        assert machine is not None
         image = await self.docker("inspect_image", self.image)
-        attachment = await self._attachment() if self.box_spec.gpus else "cdi"
-        self._binds = await self._ensure_helper() if self.box_spec.gpus else ()
+        # What is kept may come to have a GPU, and gets none for good.
+        needs_helper = self.box_spec.gpus or machine.persistent
+        self._binds = await self._ensure_helper() if needs_helper else ()
+        spec = replace(self.box_spec, gpus=()) if machine.persistent else self.box_spec
+        attachment = await self._attachment() if spec.gpus else "cdi"
         call = self.docker
+
+        has_cdi = machine.persistent and await self._spec_files() is not None
 
         def with_machine(method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
             if method == "create_container":
                 user = image["Config"].get("User") or ""
-                kwargs = container.create_arguments(kwargs, self.box_spec, attachment, user, self.run_as)
+                kwargs = container.create_arguments(kwargs, spec, attachment, user, self.run_as)
+                if machine.persistent:
+                    kwargs = self.keeping_arguments(kwargs, image, machine, has_cdi=has_cdi)
             return call(method, *args, **kwargs)
 
         # DockerSpawner builds the arguments and makes the call in one method: the call is where
@@ -260,10 +277,12 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             self.object_id = ""
             return None
         self.object_id = found[self.object_id_key]
+        self._set_keeps(bool(kept.name_of(found)))
         if self._is_unfit(found):
             self.log.info("%s had another machine; it is made anew.", self.object_name)
             await self.remove_object()
             self.object_id = ""
+            self._set_keeps(self._keeps_type)
             return None
         return found
 
@@ -271,7 +290,18 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """Whether a kept, stopped container cannot serve the start that is under way."""
         if self.lease is None or not self._start_pending or found["State"]["Running"]:
             return False
-        return not container.is_same_machine(found, self.box_spec)
+        if kept.name_of(found):
+            return bool(found["Id"] == self._afresh)
+        return self._keeps_type or not container.is_same_machine(found, self.box_spec)
+
+    @property
+    def _keeps_type(self) -> bool:
+        return self.machine is not None and self.machine.persistent
+
+    @property
+    def box_limits(self) -> dict[str, Any]:
+        """The machine type's limits, as the engine's ``update`` takes them."""
+        return kept.limits(container.limits(self.box_spec))
 
     async def check_gpus(self) -> None:
         """Look into the container for its GPUs' device nodes: some engines drop requests silently."""
@@ -301,6 +331,10 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """See to it that the host helper runs while a box has a GPU."""
         if any(box.running and box.gpus for box in boxes):
             await self._ensure_helper()
+        try:
+            await self.withdraw_unused(boxes)
+        except _ENGINE_ERRORS as error:
+            self.log.warning("What kept machines no longer need could not be withdrawn: %s", error)
 
     async def _ensure_helper(self) -> tuple[str, ...]:
         """Start the host helper where it does not run; what a box needs of it. Never fails a start."""
@@ -308,7 +342,7 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             return ()
         hub_id = self.gpuhub.pool.hub_id
         # The admin's image, whatever this user chose: a user's own is not to see the host's processes.
-        image = configured(type(self), self.config, "image", _IMAGE)
+        image = self.base_image(self.config)
         binds: tuple[str, ...] = ()
         trouble = ""
         try:
@@ -350,9 +384,12 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
         """Whether the engine says that the container is not running."""
         try:
             found = await self.get_object()
+            if found is None or found["State"]["Running"]:
+                return found is None
+            await self.withdraw(found)
         except _ENGINE_ERRORS as error:
             raise EngineError(str(error)) from error
-        return found is None or not found["State"]["Running"]
+        return True
 
     async def abandon(self) -> None:
         """Wait for calls that cannot be recalled, then remove what they made."""
@@ -363,7 +400,9 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             return
         if found["State"]["Running"]:
             await self.docker("kill", self.container_id)
-        if self.remove or found["State"]["Status"] == "created":
+        # Nothing is in a machine to be kept that was never ready.
+        if self.remove or self._made or found["State"]["Status"] == "created":
+            await self.withdraw(found)
             await self.remove_object()
             self.object_id = ""
 
@@ -373,16 +412,16 @@ class DockerGPUSpawner(GPUSpawner, DockerSpawner):
             listing = await self.docker(
                 "containers", all=True, filters={"label": f"{container.LABEL_HUB}={hub_id}"}
             )
+            return await self.with_what_they_have([container.box_from_listing(entry) for entry in listing])
         except _ENGINE_ERRORS as error:
             raise EngineError(f"the container engine: {_explanation(error)}") from error
-        return [container.box_from_listing(entry) for entry in listing]
 
     async def stop_box(self, box: Box) -> None:
         """Stop a container that no server claims, and remove it where containers are not kept."""
         try:
             if box.running:
                 await self.docker("stop", box.id)
-            if self.remove or box.unstarted:
+            if (self.remove and not box.kept) or box.unstarted:
                 await self.docker("remove_container", box.id, v=True)
         except _ENGINE_ERRORS as error:
             # 404: gone already; 409: being removed, as containers made with auto_remove are.

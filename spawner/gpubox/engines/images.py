@@ -7,30 +7,29 @@ refused (`check_store`)."""
 from __future__ import annotations
 
 import io
-import os
 import socket
 import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import wraps
-from typing import IO, Any, ParamSpec, TypeVar
+from typing import IO, Any
 
-import requests
 from docker import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..machine_templates import imagefile
 from ..machine_templates.contents import FOLDERS_KEPT, holds_private_key, left_out, outermost, suspects
 from ..refusal import PoolRefusal
-from . import EngineError
+from . import layers
+from .streams import ERRORS, Stream, filtered, in_words
 
-_ENGINE_ERRORS = (DockerException, requests.RequestException, OSError, tarfile.TarError)
 # overlayfs takes 128 layers; a machine on top and a base image that grows need some of them.
 MOST_LAYERS = 64
+# What an image is called in a file, and at the engine for as long as it is written.
+EXPORTED = "gpubox/exported"
 _TRIES = 3
 _FLAT = "-flat"
 _KEY_BYTES = 65536
@@ -48,28 +47,6 @@ number=0
 for path; do number=$((number + 1)); [ ! -e "$aside/$number" ] || mv -- "$aside/$number" "$path"; done
 rmdir "$aside"
 """
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _in_words(method: Callable[P, T]) -> Callable[P, T]:
-    """What the engine tells of its errors as an `EngineError`."""
-
-    @wraps(method)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except _ENGINE_ERRORS as error:
-            words = str(getattr(error, "explanation", None) or error).strip()
-            if "no space left on device" in words.lower():
-                raise EngineError(
-                    "The disk is full, so nothing was kept. Tell the admin: gpubox doctor"
-                ) from error
-            raise EngineError(
-                f"The container engine could not do that: {words}. Try again, or tell the admin."
-            ) from error
-
-    return called
 
 
 @dataclass(frozen=True)
@@ -104,8 +81,12 @@ class TemplateImages:
         self._saving = f"gpubox/saving-{hub_id}"
         self._kept = f"gpubox/template-{hub_id}"
 
+    def connect(self) -> Any:
+        """A client of its own."""
+        return self._connect()
+
     @property
-    def _client(self) -> Any:
+    def client(self) -> Any:
         """This thread's own client: requests' sessions are not made for sharing."""
         local = self._per_thread
         if getattr(local, "client", None) is None:
@@ -116,33 +97,32 @@ class TemplateImages:
 
     def check_store(self) -> None:
         """Raise `PoolRefusal` where the engine keeps layers in a way that templates cannot be made in."""
-        if "containerd" in str(self._client.info().get("DriverStatus")):
+        if "containerd" in str(self.client.info().get("DriverStatus")):
             raise PoolRefusal(
                 "Templates need Docker's own image store, and this engine uses containerd's. Tell the admin:"
                 ' "containerd-snapshotter" is to be false in /etc/docker/daemon.json.',
                 "engine",
             )
 
-    @_in_words
+    @in_words
     def look(self, container: str) -> Found:
         """What a save of the running container will keep, and what in it looks like a secret."""
         self.check_store()
-        box = self._client.inspect_container(container)
+        box = self.client.inspect_container(container)
         if not box["State"]["Running"]:
             raise PoolRefusal("The machine does not run any more.", "not_held")
         try:
-            parent = self._client.inspect_image(box["Image"])
+            parent = self.client.inspect_image(box["Image"])
         except ImageNotFound as error:
             raise PoolRefusal(
                 "The image that the machine was started from is gone from the engine; start the machine"
                 " anew.",
                 "image_missing",
             ) from error
-        changes = self._client.diff(container) or []
-        paths = [change["Path"] for change in changes if change["Kind"] != 2]
-        (entry,) = self._client.containers(all=True, size=True, filters={"id": box["Id"]})
+        paths = self._changed(box)
+        (entry,) = self.client.containers(all=True, size=True, filters={"id": box["Id"]})
         named, keys = suspects(paths)
-        named += [path for path in keys[:_MOST_KEYS_READ] if self._holds_key(container, path)]
+        named += self.with_private_keys(container, keys)
         return Found(
             container=box["Id"],
             parent=parent,
@@ -153,32 +133,36 @@ class TemplateImages:
             mounts=frozenset(mount["Destination"] for mount in box["Mounts"]),
         )
 
+    def with_private_keys(self, container: str, paths: Sequence[str]) -> list[str]:
+        """Those of the paths, of the first of them, that hold a private key."""
+        return [path for path in paths[:_MOST_KEYS_READ] if self._holds_key(container, path)]
+
     def _holds_key(self, container: str, path: str) -> bool:
         try:
-            chunks, _ = self._client.get_archive(container, path)
-            with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+            chunks, _ = self.client.get_archive(container, path)
+            with tarfile.open(fileobj=Stream(chunks), mode="r|") as archive:
                 for entry in archive:
                     file = archive.extractfile(entry) if entry.isreg() else None
                     return file is not None and holds_private_key(file.read(_KEY_BYTES))
-        except _ENGINE_ERRORS:
+        except ERRORS:
             return False  # gone meanwhile
         return False
 
-    @_in_words
+    @in_words
     def keep(self, found: Found, save: str, base: str, say: Say) -> Kept:
         """Make an image of the machine, which goes on meanwhile. ``save`` is a name of its own.
 
         Whatever goes wrong, nothing of it is left at the engine.
         """
-        raw, name = f"{self._saving}:{save}", self.name_of(save)
+        raw, name = self.raw_name_of(save), self.name_of(save)
         try:
             say("Keeping the changes")
             with self._away(found):
                 self._commit(found, save)
-            committed = self._client.inspect_image(raw)
-            layers = list(committed["RootFS"]["Layers"])
+            committed = self.client.inspect_image(raw)
+            chain = list(committed["RootFS"]["Layers"])
             inherited = list(found.parent["RootFS"]["Layers"])
-            if layers == inherited:
+            if chain == inherited:
                 raise PoolRefusal(
                     "Nothing was changed in this machine but homes and temporary files, which are not part"
                     " of a"
@@ -187,34 +171,36 @@ class TemplateImages:
                 )
             new: dict[str, IO[bytes]] = {}
             try:
-                if len(layers) + 1 > MOST_LAYERS:
+                if len(chain) + 1 > MOST_LAYERS:
                     say("Making one layer of many")
-                    layers = [self._flatten(raw, save)]
-                layers += [self._add(new, layer) for layer in self._folders(found)]
+                    chain = [self._flatten(raw, save)]
+                else:
+                    self._check_left_out(found, committed)
+                chain += [self._add(new, layer) for layer in self._folders(found)]
                 say("Writing the template")
-                config = imagefile.clean_config(found.parent, layers, base, time.time())
+                config = imagefile.clean_config(found.parent, chain, base, time.time())
                 with tempfile.TemporaryFile() as file:
                     imagefile.write(file, config, name, new)
                     file.seek(0)
-                    self._load(file)
+                    self.load(file)
             finally:
                 for layer in new.values():
                     layer.close()
-            made = self._client.inspect_image(name)
+            made = self.client.inspect_image(name)
             return Kept(name, max(0, made["Size"] - found.parent["Size"]))
         except BaseException:
-            self._remove_quietly(name)
+            self.remove_quietly(name)
             raise
         finally:
             for left in (raw, f"{raw}{_FLAT}"):
-                self._remove_quietly(left)
+                self.remove_quietly(left)
 
     def _commit(self, found: Found, save: str) -> None:
         # The machine goes on: a file that gets shorter while it is read makes the engine give up ("unexpected
         # EOF"). After two tries the machine is held still for the third.
         for tries_left in reversed(range(_TRIES)):
             try:
-                self._client.commit(found.container, repository=self._saving, tag=save, pause=tries_left == 0)
+                self.client.commit(found.container, repository=self._saving, tag=save, pause=tries_left == 0)
                 return
             except APIError as error:
                 if not tries_left or "EOF" not in str(error.explanation):
@@ -231,21 +217,16 @@ class TemplateImages:
             yield
             return
         command = ["sh", "-c", _PUT_AWAY, "gpubox", *found.stale]
-        created = self._client.exec_create(found.container, command, stdin=True, user="root")
-        stream = self._client.exec_start(created["Id"], socket=True)
+        created = self.client.exec_create(found.container, command, stdin=True, user="root")
+        stream = self.client.exec_start(created["Id"], socket=True)
         # What docker-py hands out for a Unix socket reads only; the socket itself is below it.
         connection = getattr(stream, "_sock", stream)
         try:
             told = b""
             while b"away" not in told and (part := connection.recv(4096)):
                 told += part
-            if b"away" not in told or self._stale(found.container):
-                paths = ", ".join(found.stale[:5])
-                raise PoolRefusal(
-                    f"These must not be in a template and could not be left out: {paths}. Delete"
-                    " them and save again.",
-                    "stale",
-                )
+            if b"away" not in told:
+                raise _not_left_out(found.stale)
             yield
         finally:
             connection.shutdown(socket.SHUT_WR)
@@ -253,17 +234,33 @@ class TemplateImages:
                 pass  # until all is back
             stream.close()
 
-    def _stale(self, container: str) -> list[str]:
-        changes = self._client.diff(container) or []
-        return outermost(
-            change["Path"] for change in changes if change["Kind"] != 2 and left_out(change["Path"])
-        )
+    def _changed(self, box: Mapping[str, Any]) -> list[str]:
+        """Paths in a machine's layer (an inspect record), less those that it deletes."""
+        found = self._top(box, box["Image"])
+        if found is None:
+            changes = self.client.diff(box["Id"]) or []
+            found = [change["Path"] for change in changes if change["Kind"] != 2]
+        return found
+
+    def _check_left_out(self, found: Found, committed: Mapping[str, Any]) -> None:
+        """Look at the layer that was made: what was put away may have come again while it was read."""
+        kept = self._top(committed, found.parent["Id"])
+        if kept is None:
+            kept = self._changed(self.client.inspect_container(found.container))
+        if stale := outermost(path for path in kept if left_out(path)):
+            raise _not_left_out(stale)
+
+    def _top(self, record: Mapping[str, Any], image: str) -> list[str] | None:
+        """Paths in the topmost layer of an image or a machine; None where the engine has to compare."""
+        status = dict(self.client.info().get("DriverStatus") or ())
+        found = layers.folders(record) if status.get("Native Overlay Diff") == "true" else []
+        return layers.paths(self.client, image, found[:1]) if found else None
 
     def _folders(self, found: Found) -> Iterator[io.BytesIO]:
         for path in FOLDERS_KEPT:
             if path in found.mounts:
-                chunks, _ = self._client.get_archive(found.container, path)
-                with tarfile.open(fileobj=_Stream(chunks), mode="r|") as archive:
+                chunks, _ = self.client.get_archive(found.container, path)
+                with tarfile.open(fileobj=Stream(chunks), mode="r|") as archive:
                     layer = imagefile.folders_layer(archive, path)
                 if layer is not None:
                     yield layer
@@ -277,32 +274,33 @@ class TemplateImages:
     def _flatten(self, image: str, save: str) -> str:
         """One layer with all that the image has, less what is left out; its name."""
         flat = f"{save}{_FLAT}"
-        scratch = self._client.create_container(image, command=["true"])["Id"]
+        scratch = self.client.create_container(image, command=["true"])["Id"]
         try:
-            with _filtered_pipe(_Stream(self._client.export(scratch))) as stream:
-                self._client.import_image_from_stream(stream, repository=self._saving, tag=flat)
-            (layer,) = self._client.inspect_image(f"{self._saving}:{flat}")["RootFS"]["Layers"]
+            with filtered(Stream(self.client.export(scratch))) as stream:
+                self.client.import_image_from_stream(stream, repository=self._saving, tag=flat)
+            (layer,) = self.client.inspect_image(f"{self._saving}:{flat}")["RootFS"]["Layers"]
             return str(layer)
         finally:
-            self._client.remove_container(scratch, v=True)
+            self.client.remove_container(scratch, v=True)
 
-    def _load(self, file: IO[bytes]) -> None:
-        for told in self._client.load_image(file):
+    def load(self, file: IO[bytes]) -> None:
+        """Hand an image file to the engine. Raises APIError."""
+        for told in self.client.load_image(file):
             if "error" in told:
                 raise APIError(str(told["error"]), explanation=str(told["error"]))
 
     # --- images that are there ---------------------------------------------------------------------
 
-    @_in_words
+    @in_words
     def users_of(self, image: str) -> list[str]:
         """Names of the containers, running or stopped, that were made from an image."""
         try:
-            wanted = self._client.inspect_image(image)["Id"]
+            wanted = self.client.inspect_image(image)["Id"]
         except ImageNotFound:
             return []
         return [
             box["Names"][0].lstrip("/")
-            for box in self._client.containers(all=True)
+            for box in self.client.containers(all=True)
             if box["ImageID"] == wanted and box["Names"]
         ]
 
@@ -310,90 +308,44 @@ class TemplateImages:
         """The name that the image of a save gets."""
         return f"{self._kept}:{save}"
 
-    @_in_words
+    def raw_name_of(self, save: str) -> str:
+        """What it is called while it is made; whatever is called so is removed when a hub starts."""
+        return f"{self._saving}:{save}"
+
+    @in_words
     def remove(self, image: str) -> None:
         """Remove an image; one that is gone already is no error."""
         try:
-            self._client.remove_image(image)
+            self.client.remove_image(image)
         except NotFound:
             return
 
-    @_in_words
+    @in_words
     def sweep(self) -> int:
         """Remove what saves of a hub that ended in the middle have left; how many images that were."""
-        left = self._client.images(self._saving)
+        left = [*self.client.images(self._saving), *self.client.images(EXPORTED)]
         for image in left:
             for tag in image["RepoTags"] or ():
-                self._remove_quietly(tag)
+                self.remove_quietly(tag)
         return len(left)
 
-    @_in_words
+    @in_words
     def unrecorded(self, recorded: set[str]) -> list[str]:
         """Images of templates of this hub that no record names."""
-        tags = [tag for image in self._client.images(self._kept) for tag in image["RepoTags"] or ()]
+        tags = [tag for image in self.client.images(self._kept) for tag in image["RepoTags"] or ()]
         return sorted(tag for tag in tags if tag.startswith(f"{self._kept}:") and tag not in recorded)
 
-    def _remove_quietly(self, image: str) -> None:
+    def remove_quietly(self, image: str) -> None:
+        """Remove an image where that can be done."""
         try:
-            self._client.remove_image(image)
-        except _ENGINE_ERRORS:
+            self.client.remove_image(image)
+        except ERRORS:
             return  # there is none, or the next sweep has it
 
 
-class _Stream(io.RawIOBase):
-    """Chunks, as docker-py hands them out, as a file to read."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-        self._rest = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._rest:
-            chunk = next(self._chunks, None)
-            if chunk is None:
-                return 0
-            self._rest = chunk
-        taken = self._rest[: len(buffer)]
-        buffer[: len(taken)] = taken
-        self._rest = self._rest[len(taken) :]
-        return len(taken)
-
-    def read(self, size: int | None = -1) -> bytes:
-        """As much as was asked for, unless it ends before: tarfile takes less for the end."""
-        if size is None or size < 0:
-            return self._rest + b"".join(self._chunks)
-        parts, missing = [], size
-        while missing and (part := super().read(missing)):
-            parts.append(part)
-            missing -= len(part)
-        return b"".join(parts)
-
-
-class _filtered_pipe:
-    """A tar archive without what is left out, as a file to read while it is made on a thread."""
-
-    def __init__(self, source: Any) -> None:
-        self._source = source
-
-    def __enter__(self) -> IO[bytes]:
-        reading, writing = os.pipe()
-        self._reader = os.fdopen(reading, "rb")
-
-        def copy() -> None:
-            # An archive that ends early is an error to the engine, which then tells of it.
-            with os.fdopen(writing, "wb") as target:
-                try:
-                    imagefile.filter_layer(self._source, target, left_out)
-                except _ENGINE_ERRORS:
-                    return
-
-        self._thread = threading.Thread(target=copy, daemon=True)
-        self._thread.start()
-        return self._reader
-
-    def __exit__(self, *exception: object) -> None:
-        self._reader.close()
-        self._thread.join()
+def _not_left_out(paths: Sequence[str]) -> PoolRefusal:
+    shown = ", ".join(paths[:5])
+    return PoolRefusal(
+        f"These must not be in a template and could not be left out: {shown}. Delete them and save again.",
+        "stale",
+    )

@@ -40,6 +40,7 @@ class Facts:
     """What was seen. None and empty mean "not there", or "not looked at" where it has no meaning.
 
     ``cdi_specs`` is the text of the CDI specs that the engine reads, None where it runs elsewhere.
+    ``may_write_cdi`` is whether the hub could write some.
     ``ports`` tells what each port that the hub takes is used for, and by whom now.
     """
 
@@ -50,6 +51,7 @@ class Facts:
     engine_problem: str = ""
     may_use_socket: bool | None = None
     cdi_specs: str | None = None
+    may_write_cdi: bool | None = None
     image_name: str = ""
     image: ImageFacts | None = None
     free_gib: float | None = None
@@ -153,6 +155,20 @@ def _check_specs(specs: str, inventory: Inventory) -> Check:
             _CDI_GENERATE,
         )
     return Check("cdi", "ok", f"on, its spec names all {len(inventory.gpus)} GPUs")
+
+
+def check_kept(facts: Facts) -> Check | None:
+    """Whether machines that are kept when they stop can be given GPUs at their next start."""
+    if facts.may_write_cdi is not False or facts.engine is None or not facts.inventory.gpus:
+        return None
+    return Check(
+        "kept",
+        "warn",
+        "persistent machine types with GPUs do not start: you may not write CDI specs to"
+        f" {' or '.join(facts.engine.cdi_dirs)}.",
+        'run the hub as root, or name a directory of its own in "cdi-spec-dirs" of /etc/docker/daemon.json,'
+        " beside these, and restart Docker",
+    )
 
 
 # --- GPUs ------------------------------------------------------------------------------------------
@@ -286,6 +302,7 @@ CHECKS: tuple[Callable[[Facts], Check | None], ...] = (
     check_engine,
     check_rights,
     check_cdi,
+    check_kept,
     check_driver,
     check_gpus,
     check_image,

@@ -16,6 +16,7 @@ from pathlib import Path
 import docker
 
 from .. import paths
+from ..engines import cdi
 from ..inventory import nvidia
 from . import engine, image
 from .doctor import Facts, PortUser
@@ -55,6 +56,7 @@ def _with_engine(facts: Facts, image_name: str) -> Facts:
         facts,
         engine=found,
         cdi_specs=_read_specs(found.cdi_dirs) if local else None,
+        may_write_cdi=any(cdi.may_write(Path(one)) for one in found.cdi_dirs) if local else None,
         image=image.find_image(client, image_name),
         free_gib=_free_gib(found.root_dir) if local else None,
     )
@@ -92,7 +94,7 @@ def _read_specs(directories: Iterable[str]) -> str:
     texts = []
     for directory in map(Path, directories):
         for file in sorted(directory.glob("*")) if directory.is_dir() else ():
-            if file.suffix in (".json", ".yaml", ".yml"):
+            if file.suffix in (".json", ".yaml", ".yml") and not file.name.startswith(cdi.PREFIX):
                 try:
                     texts.append(file.read_text(errors="replace"))
                 except OSError:

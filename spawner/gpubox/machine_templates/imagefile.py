@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,18 @@ Record = Mapping[str, Any]
 _FIELDS_OF_ENTRIES = ("path", "linkpath", "size", "mtime", "uid", "gid", "uname", "gname")
 
 LABEL_BASE = "gpubox.template.base"
+# What a template that moves to another hub takes along.
+LABEL_NAME = "gpubox.template.name"
+LABEL_NOTE = "gpubox.template.note"
+LABEL_MACHINE = "gpubox.template.machine"
+LABEL_SAVED = "gpubox.template.saved"
+
+# Of a config from elsewhere: how its programs are started. Not its user, volumes, ports, health check and
+# labels, which are the box's to say.
+_FOREIGN = ("Entrypoint", "Cmd", "WorkingDir")
+# Variables that are the hub's, or make NVIDIA's runtime add GPUs.
+_NOT_FOREIGN = re.compile(r"(JUPYTERHUB_|JPY_|GPUBOX_|NVIDIA_VISIBLE_DEVICES=|NB_|GRANT_SUDO=)")
+_DIFF_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _ARCHITECTURE = ("Architecture", "Os", "Variant")
 
 
@@ -42,13 +55,48 @@ def clean_config(parent: Record, layers: Sequence[str], base: str, now: float) -
     }
 
 
+def foreign_config(config: Record, now: float) -> dict[str, Any]:
+    """The config of an image that came from elsewhere, made anew: ``config`` is its own, of which nothing is
+    believed but its layers and how its programs are started.
+
+    Raises ValueError with what is wrong with it, as the end of a sentence.
+    """
+    known, chain = config.get("config") or {}, config.get("rootfs")
+    layers = chain.get("diff_ids") if isinstance(chain, dict) else None
+    if not isinstance(layers, list) or not layers or not isinstance(known, dict):
+        raise ValueError("its config has no layers")
+    if not all(isinstance(layer, str) and _DIFF_ID.fullmatch(layer) for layer in layers):
+        raise ValueError("its config names layers that are none")
+    made: dict[str, Any] = {}
+    for field in _FOREIGN:
+        value = known.get(field)
+        kind = str if field == "WorkingDir" else list
+        if value and isinstance(value, kind) and all(isinstance(word, str) for word in value):
+            made[field] = value
+    if not made.get("Cmd"):
+        made["Cmd"] = ["gpubox-singleuser"]
+    variables = known.get("Env") or []
+    if not isinstance(variables, list) or not all(isinstance(pair, str) for pair in variables):
+        raise ValueError("its environment is none")
+    made["Env"] = [pair for pair in variables if not _NOT_FOREIGN.match(pair)]
+    created = datetime.fromtimestamp(now, UTC).isoformat().replace("+00:00", "Z")
+    return {
+        "architecture": str(config.get("architecture") or ""),
+        "os": "linux",
+        "created": created,
+        "config": made,
+        "rootfs": {"type": "layers", "diff_ids": layers},
+        "history": [{"created": created, "created_by": "imported"} for _ in layers],
+    }
+
+
 def write(file: IO[bytes], config: Record, name: str, layers: Mapping[str, IO[bytes]] | None = None) -> None:
     """Write the file for ``docker load``: an image called ``name``.
 
     ``layers`` are those that the engine does not have, as open files by diff id.
     """
     layers = layers or {}
-    with tarfile.open(fileobj=file, mode="w") as archive:
+    with tarfile.open(fileobj=file, mode="w|") as archive:
         for diff_id, content in layers.items():
             content.seek(0, io.SEEK_END)
             size = content.tell()

@@ -30,11 +30,13 @@ from . import (
     rights,
     split_reference,
 )
+from .moving import TemplateMoves
 from .saving import Save
 from .store import TemplateStore
 
 if TYPE_CHECKING:
     from ..engines.images import Found, Kept, TemplateImages
+    from ..engines.transfer import Transfers
     from ..hub import GPUHub
     from ..spawner import GPUSpawner
 
@@ -50,9 +52,10 @@ class TemplateLibrary:
 
     def __init__(self, hub: GPUHub, store: TemplateStore, images: TemplateImages | None) -> None:
         self._hub = hub
-        self._store = store
+        self.store = store
         self._images = images
-        self._saves: dict[str, Save] = {}
+        self.saves: dict[str, Save] = {}
+        self.moves = TemplateMoves(hub, self)
         # Grows with every change of a record; another run of the hub counts on from elsewhere.
         self._revision = int(time.time())
         self._threads = ThreadPoolExecutor(_SAVES_AT_ONCE, thread_name_prefix="gpubox-save")
@@ -63,7 +66,7 @@ class TemplateLibrary:
         if self._images is None:
             return
         try:
-            if left := await self._on_thread(self._images.sweep):
+            if left := await self.on_thread(self._images.sweep):
                 log.warning("%d saves of templates were cut short when the hub ended; they are gone.", left)
         except EngineError as error:
             log.warning("What unfinished saves of templates left could not be removed: %s", error)
@@ -73,10 +76,13 @@ class TemplateLibrary:
     def news(self) -> dict[str, Any]:
         """The part of the hub's state that is about templates: ``revision`` is another one whenever
         `overview` may be, and ``saves`` tells how far each save is."""
-        saves = [save.as_dict() for save in self._saves.values() if not save.is_old_news]
+        saves = [
+            save.as_dict() for save in self.saves.values() if save.kind == "save" and not save.is_old_news
+        ]
         return {"revision": self._revision, "saves": saves}
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """A record is another one: whoever watches is told."""
         self._revision += 1
         self._hub.tell_watchers()
 
@@ -84,20 +90,25 @@ class TemplateLibrary:
 
     async def overview(self, actor: Actor) -> dict[str, Any]:
         """The templates that they may see, their saves under way, and how much room they have."""
-        templates = await self._hub.ask(self._store.all)
+        templates = await self._hub.ask(self.store.all)
         seen = [told for template in templates if (told := rights.seen_by(template, actor))]
-        self._saves = {key: save for key, save in self._saves.items() if not save.is_old_news}
-        saves = [
-            save.as_dict() for save in self._saves.values() if actor.is_admin or save.owner == actor.name
-        ]
         used = sum(template.size_bytes for template in templates if template.owner == actor.name)
         rule = self._quota(actor)
         return {
             "templates": seen,
-            "saves": saves,
+            "saves": [save.as_dict() for save in self._jobs(actor) if save.kind == "save"],
             "used_bytes": used,
             "limit_bytes": rule and rule[0],
         }
+
+    def jobs(self, actor: Actor) -> list[dict[str, Any]]:
+        """Their saves, and what moves to other hubs or from them, under way and of the last quarter of an
+        hour."""
+        return [save.as_dict() for save in self._jobs(actor)]
+
+    def _jobs(self, actor: Actor) -> list[Save]:
+        self.saves = {key: save for key, save in self.saves.items() if not save.is_old_news}
+        return [save for save in self.saves.values() if actor.is_admin or save.owner == actor.name]
 
     async def choose(self, reference: str, actor: Actor | None) -> tuple[Template, Version]:
         """The version to start from; where none is named, the newest. Actor None is the admin's own choice.
@@ -105,7 +116,7 @@ class TemplateLibrary:
         Raises `NoSuchTemplate`; of one that is not shared with them it tells nothing else.
         """
         owner, name, number = split_reference(reference)
-        template = await self._hub.ask(self._store.find, owner, name)
+        template = await self._hub.ask(self.store.find, owner, name)
         versions = template.versions if actor is None else rights.startable(template, actor)
         found = [version for version in versions if number in (None, version.number)]
         if not found:
@@ -115,7 +126,7 @@ class TemplateLibrary:
 
     async def _managed(self, reference: str, actor: Actor) -> Template:
         owner, name, _ = split_reference(reference)
-        template = await self._hub.ask(self._store.find, owner, name)
+        template = await self._hub.ask(self.store.find, owner, name)
         if not rights.manages(template, actor):
             if not rights.startable(template, actor):
                 raise NoSuchTemplate(f"There is no template {owner}/{name}.")
@@ -137,15 +148,15 @@ class TemplateLibrary:
             raise PoolRefusal("That machine does not run; start it, then save it.", "not_held")
         images = self._need_images()
         if any(
-            one.ended_at is None and (one.owner, one.server) == (owner, server)
-            for one in self._saves.values()
+            one.ended_at is None and (one.kind, one.owner, one.server) == ("save", owner, server)
+            for one in self.saves.values()
         ):
             raise PoolRefusal("This machine is being saved already.", "saving")
         save = Save(owner, server, name)
-        self._saves[save.id] = save
+        self.saves[save.id] = save
         save.task = asyncio.create_task(self._save(images, save, spawner, actor, note))
-        save.task.add_done_callback(lambda task: self._changed())
-        self._changed()
+        save.task.add_done_callback(lambda task: self.changed())
+        self.changed()
         return save.as_dict()
 
     async def _save(
@@ -153,13 +164,13 @@ class TemplateLibrary:
     ) -> None:
         container, machine, base = spawner.box_id, spawner.machine, spawner.template_reference
         try:
-            found = await self._on_thread(images.look, container)
+            found = await self.on_thread(images.look, container)
             save.size_bytes, save.secrets = found.size_bytes, found.secrets
             self._hub.tell_watchers()
             await self._check_room(save, actor)
             kept = await self._keep(images, found, save, base or found.base)
             version = await self._hub.ask(
-                lambda: self._store.add_version(
+                lambda: self.store.add_version(
                     save.owner,
                     save.name,
                     note,
@@ -194,7 +205,7 @@ class TemplateLibrary:
             save.words = words
             loop.call_soon_threadsafe(self._hub.tell_watchers)
 
-        keeping = asyncio.ensure_future(self._on_thread(images.keep, found, save.id, base, say))
+        keeping = asyncio.ensure_future(self.on_thread(images.keep, found, save.id, base, say))
         try:
             return await asyncio.shield(keeping)
         except asyncio.CancelledError:
@@ -205,13 +216,13 @@ class TemplateLibrary:
     async def _undo(self, images: TemplateImages, keeping: asyncio.Future[Kept]) -> None:
         try:
             kept = await keeping
-            await self._on_thread(images.remove, kept.name)
+            await self.on_thread(images.remove, kept.name)
         except (PoolRefusal, EngineError) as error:
             log.info("A save that was cancelled ended with: %s", error)
 
     async def cancel(self, actor: Actor, save: str) -> None:
         """End a save under way. Raises `NoSuchTemplate`."""
-        found = self._saves.get(save)
+        found = self.saves.get(save)
         if found is None or not (actor.is_admin or found.owner == actor.name):
             raise NoSuchTemplate("There is no such save.")
         if found.task is not None:
@@ -222,14 +233,22 @@ class TemplateLibrary:
         limit = self._quota(Actor(save.owner, actor.groups if actor.name == save.owner else frozenset()))
         if limit is None:
             return
-        templates = await self._hub.ask(self._store.all)
-        used = sum(template.size_bytes for template in templates if template.owner == save.owner)
+        used = await self._used(save.owner)
         if used + save.size_bytes > limit[0]:
             raise PoolRefusal(
                 f"This would take {_gib(save.size_bytes)}, and your templates take {_gib(used)} of the"
                 f" {_gib(limit[0])} that you may have. Delete one that you need no more. {limit[1]}".strip(),
                 "over_quota",
             )
+
+    async def room(self, owner: Actor) -> int | None:
+        """How many bytes their templates may still take; None for no limit."""
+        limit = self._quota(owner)
+        return None if limit is None else max(0, limit[0] - await self._used(owner.name))
+
+    async def _used(self, owner: str) -> int:
+        templates = await self._hub.ask(self.store.all)
+        return sum(template.size_bytes for template in templates if template.owner == owner)
 
     def _quota(self, actor: Actor) -> tuple[int, str] | None:
         rules = self._hub.parsed_rules
@@ -243,8 +262,8 @@ class TemplateLibrary:
         found = await self._managed(template, actor)
         if name != found.name:
             self._check_not_official(found)
-        await self._hub.ask(self._store.describe, found.id, check_name(name), check_note(note))
-        self._changed()
+        await self._hub.ask(self.store.describe, found.id, check_name(name), check_note(note))
+        self.changed()
 
     async def share(self, actor: Actor, template: str, kind: str, name: str, accept: bool) -> None:
         """Share all versions with a user, a group or everyone.
@@ -263,22 +282,22 @@ class TemplateLibrary:
                 " Delete them and save again, or share it all the same.",
                 "secrets",
             )
-        await self._hub.ask(lambda: self._store.share(found.id, share, clear=accept))
-        self._changed()
+        await self._hub.ask(lambda: self.store.share(found.id, share, clear=accept))
+        self.changed()
         log.info("%s shares %s with %s.", actor.name or "The command line", found.reference, name or kind)
 
     async def unshare(self, actor: Actor, template: str, kind: str, name: str) -> None:
         """Share it with somebody no more; what they have started goes on."""
         found = await self._managed(template, actor)
-        await self._hub.ask(self._store.unshare, found.id, _share(kind, name))
-        self._changed()
+        await self._hub.ask(self.store.unshare, found.id, _share(kind, name))
+        self.changed()
 
     async def clear(self, actor: Actor, template: str) -> None:
         """What looks like a secret is none, says whoever manages the template: those with whom it is shared
         see these versions, too."""
         found = await self._managed(template, actor)
-        await self._hub.ask(self._store.clear, found.id)
-        self._changed()
+        await self._hub.ask(self.store.clear, found.id)
+        self.changed()
         log.info("%s says that nothing in %s is a secret.", actor.name or "The command line", found.reference)
 
     async def remove(self, actor: Actor, template: str) -> None:
@@ -295,11 +314,11 @@ class TemplateLibrary:
             await self._check_unused(images, found, version)
         for version in versions:
             try:
-                await self._on_thread(images.remove, version.image)
+                await self.on_thread(images.remove, version.image)
             except EngineError as error:
                 raise PoolRefusal(str(error), "engine") from error
-            await self._hub.ask(self._store.remove_version, found.id, version.number)
-            self._changed()
+            await self._hub.ask(self.store.remove_version, found.id, version.number)
+            self.changed()
             log.info("Version %d of template %s is deleted.", version.number, found.reference)
 
     async def _check_unused(self, images: TemplateImages, template: Template, version: Version) -> None:
@@ -310,7 +329,7 @@ class TemplateLibrary:
             if spawner.active and spawner.template_reference == reference
         ]
         try:
-            using = starting or await self._on_thread(images.users_of, version.image)
+            using = starting or await self.on_thread(images.users_of, version.image)
         except EngineError as error:
             raise PoolRefusal(str(error), "engine") from error
         if using:
@@ -331,16 +350,22 @@ class TemplateLibrary:
         """Images of templates that have no record any more; removed where that is ``really`` wanted."""
         images = self._need_images()
         recorded = {
-            one.image for template in await self._hub.ask(self._store.all) for one in template.versions
+            one.image for template in await self._hub.ask(self.store.all) for one in template.versions
         }
         recorded |= self._under_way(images)
-        found = await self._on_thread(images.unrecorded, recorded)
+        found = await self.on_thread(images.unrecorded, recorded)
         for image in found if really else ():
-            await self._on_thread(images.remove, image)
+            await self.on_thread(images.remove, image)
         return found
 
     def _under_way(self, images: TemplateImages) -> set[str]:
-        return {images.name_of(save.id) for save in self._saves.values() if save.ended_at is None}
+        return {images.name_of(save.id) for save in self.saves.values() if save.ended_at is None}
+
+    def transfers(self) -> Transfers:
+        """What moves images. Raises `PoolRefusal` where there is no engine."""
+        from ..engines.transfer import Transfers  # what decides imports no engine, until one is asked for
+
+        return Transfers(self._need_images())
 
     # --- threads -----------------------------------------------------------------------------------
 
@@ -349,7 +374,8 @@ class TemplateLibrary:
             raise PoolRefusal("Machines of this hub cannot be saved: they run in no container.", "engine")
         return self._images
 
-    async def _on_thread(self, function: Callable[..., T], *args: Any) -> T:
+    async def on_thread(self, function: Callable[..., T], *args: Any) -> T:
+        """Call what blocks for as long as a disk takes."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     def _follow(self, task: asyncio.Future[Any]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
 from dataclasses import dataclass, field
 from typing import Any
+
+from .packing import Cancelled
 
 # For how long a save that has ended is still told: whoever started it may look a little later.
 TELL_SECONDS = 900.0
@@ -14,7 +17,10 @@ TELL_SECONDS = 900.0
 
 @dataclass(eq=False)
 class Save:
-    """One save. ``state``: running, done, failed or cancelled; ``words``: what it does, or how it ended."""
+    """One save. ``state``: running, done, failed or cancelled; ``words``: what it does, or how it ended.
+
+    ``kind`` is ``save``, or ``export``, ``push``, ``import`` or ``pull`` for a template that moves.
+    """
 
     owner: str
     server: str
@@ -28,6 +34,18 @@ class Save:
     began_at: float = field(default_factory=time.time)
     ended_at: float | None = None
     task: asyncio.Task[None] | None = None
+    kind: str = "save"
+    # For threads, which cannot be cancelled: they look.
+    unwanted: threading.Event = field(default_factory=threading.Event)
+
+    def say(self, words: str) -> None:
+        """How far it is."""
+        self.words = words
+
+    def go_on(self) -> None:
+        """Raises `Cancelled` once nobody wants it any more."""
+        if self.unwanted.is_set():
+            raise Cancelled
 
     def end(self, state: str, words: str) -> None:
         """It is over; what is said first holds."""
@@ -41,6 +59,6 @@ class Save:
 
     def as_dict(self) -> dict[str, Any]:
         """What its owner is told."""
-        told = ["id", "owner", "server", "name", "state", "words"]
-        told += ["size_bytes", "version", "began_at", "ended_at"]
-        return {**{name: getattr(self, name) for name in told}, "secrets": list(self.secrets)}
+        what = ("id", "owner", "server", "name", "state", "words", "size_bytes", "version")
+        told = {name: getattr(self, name) for name in (*what, "began_at", "ended_at")}
+        return {**told, "secrets": list(self.secrets)}

@@ -37,6 +37,31 @@ function boundLengths() {
   if (select?.selectedOptions[0]?.disabled) select.value = "";
 }
 
+// What was left goes on as a machine that is kept, from nothing else than itself.
+function boundKept() {
+  const chosen = form.querySelector('.gb-kept input[name="fresh"]:checked');
+  const card = form.querySelector(".gb-card:has(input:checked)");
+  const fits = !chosen || chosen.value !== "" || !card || "persistent" in card.dataset;
+  const words = "This machine does not keep what you installed: choose one that does, or start afresh.";
+  card?.querySelector("input").setCustomValidity(fits ? "" : words);
+  for (const name of ["template", "image"]) {
+    const select = form.querySelector(`#gb-${name}`);
+    if (select) select.disabled = chosen?.value === "";
+  }
+}
+
+// A deletion is asked for twice.
+function agreed() {
+  const chosen = form.querySelector('.gb-kept input[name="fresh"]:checked');
+  return !chosen?.value || confirm("Delete what you installed and changed in your machine, and start afresh?");
+}
+
+function bound() {
+  for (const radio of form.querySelectorAll(".gb-card input")) radio.setCustomValidity("");
+  boundLengths();
+  boundKept();
+}
+
 // The list says what each template is called; the rest of what there is to know is told of the chosen one.
 function tellTemplate() {
   const chosen = templates.selectedOptions[0];
@@ -67,9 +92,15 @@ addEventListener("hashchange", () => {
   if (templates) tellTemplate();
 });
 
-form?.addEventListener("change", boundLengths);
-if (form) boundLengths();
-form?.addEventListener("submit", () => (submitted = true));
+form?.addEventListener("change", bound);
+if (form) bound();
+form?.addEventListener("submit", (event) => {
+  if (agreed()) submitted = true;
+  else {
+    event.preventDefault();
+    event.stopImmediatePropagation(); // the page takes a submit for a start
+  }
+});
 // Back from the next page, the browser may show this one as it was.
 addEventListener("pageshow", () => (submitted = false));
 document.addEventListener("visibilitychange", () => refresh().catch(() => {}));
