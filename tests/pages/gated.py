@@ -50,7 +50,7 @@ class GatedSpawner(SimpleLocalProcessSpawner):
     @staticmethod
     async def options_form(spawner):
         kept = KEPT if spawner.user.name == "una" else None
-        template = Choice("una/lab:1", "lab, version 1", mine=True)
+        template = Choice("una/lab:1", "lab, version 1", note="", facts="", mine=True)
         templates = [template] if kept else []
         return render_options_form(
             machine_cards(), images=[], currency="$", selected="", kept=kept, templates=templates
