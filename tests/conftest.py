@@ -11,4 +11,5 @@ pytest_plugins = [
     "fixtures.browser",
     "fixtures.desktop",
     "fixtures.engine",
+    "fixtures.libvirt",
 ]
