@@ -110,6 +110,7 @@ class GPUSpawner(StockSpawner):
         super().__init__(**kwargs)
         if JupyterHub.initialized():
             hub_for(type(self), self.config)
+            self._is_known = True
             self._join_engine()
 
     # --- state of one start ----------------------------------------------------------------------
@@ -123,7 +124,7 @@ class GPUSpawner(StockSpawner):
     _contents = ""  # what the image of this start holds, in words
     _has_boot_slot = False
     _undoing: asyncio.Task[None] | None = None
-    _is_known = False  # whether the hub has told what engine it is of
+    _is_known = False  # to the hub, which tells what engine serves a machine type
 
     @property
     def gpuhub(self) -> GPUHub:
@@ -177,7 +178,7 @@ class GPUSpawner(StockSpawner):
 
     @observe("user_options")
     def _follow_user_options(self, change: object) -> None:
-        if GPUHub.initialized() and self._is_known:
+        if self._is_known:
             self._join_engine()
 
     def _join_engine(self) -> None:
@@ -186,9 +187,10 @@ class GPUSpawner(StockSpawner):
         JupyterHub makes the object before it knows what it is to start, sets the user's options on it, and
         only then reads any option of a start from it.
         """
-        self._is_known = True
+        if self.orm_spawner is None:
+            return  # nobody's, made to ask one engine
         engine = self.gpuhub.engine_of(self._wanted_machine())
-        if type(self) is engine or not isinstance(self, self.gpuhub.engines):
+        if type(self) is engine:
             return
         for name in self.traits(config=True):
             self._trait_values.pop(name, None)  # the other engine's

@@ -12,7 +12,7 @@ import threading
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -29,6 +29,18 @@ _CHUNK = 2**20
 READY = ".ready"
 # libvirt prints what it raises; here it is raised alone.
 libvirt.registerErrorHandler(lambda context, error: None, None)
+
+
+@cache
+def _watch_connections() -> None:
+    """Let libvirt send and hear signs of life, which takes a thread; to be called before a connection."""
+    libvirt.virEventRegisterDefaultImpl()
+
+    def run() -> None:
+        while True:
+            libvirt.virEventRunDefaultImpl()
+
+    threading.Thread(target=run, name="gpubox-libvirt-events", daemon=True).start()
 
 
 class NoTemplate(EngineError):
@@ -76,6 +88,7 @@ class Guests:
         """A connection that works: one that broke (libvirtd was restarted) is made anew."""
         with self._connecting:
             if self._connection is None or not self._connection.isAlive():
+                _watch_connections()
                 try:
                     self._connection = libvirt.open(self._uri)
                 except libvirt.libvirtError as error:

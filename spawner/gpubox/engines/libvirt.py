@@ -219,8 +219,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
 
     async def abandon(self) -> None:
         """Wait for calls that cannot be recalled, then switch the machine off; its disk stays."""
-        if self._in_flight:
-            await asyncio.wait(set(self._in_flight))
+        if self._calls:
+            await asyncio.wait(set(self._calls))
         await self.call(self.guests.power_off, self.names.domain)
 
     async def boxes(self, hub_id: str) -> list[Box]:

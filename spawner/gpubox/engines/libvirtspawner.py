@@ -182,12 +182,12 @@ class LibvirtSpawner(Spawner):
         if LibvirtSpawner._threads is None:
             LibvirtSpawner._threads = ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="gpubox-libvirt")
         made = asyncio.get_running_loop().run_in_executor(LibvirtSpawner._threads, partial(function, *args))
-        self._in_flight.add(made)
-        made.add_done_callback(self._in_flight.discard)
+        self._calls.add(made)
+        made.add_done_callback(self._calls.discard)
         return asyncio.shield(made)
 
     @property
-    def _in_flight(self) -> set[asyncio.Future[Any]]:
+    def _calls(self) -> set[asyncio.Future[Any]]:
         # Made on first use: an object may become one of this class after it was made.
         found: set[asyncio.Future[Any]] = self.__dict__.setdefault("_libvirt_calls", set())
         return found
