@@ -1,4 +1,4 @@
-"""What libvirt is asked for, and what is read from what it says. That it takes it, tests/hub/test_vm shows."""
+"""What libvirt is asked for, and what is read from what it says. tests/hub/test_vm shows that it takes it."""
 
 from __future__ import annotations
 
