@@ -6,6 +6,7 @@ first test to the one that stops alice's.
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -17,6 +18,7 @@ from fixtures.guest import Guest
 from fixtures.hub import CPU, Hub
 from fixtures.libvirt import GATEWAY, Libvirt
 from gpubox.engines.domain import Names
+from simgpu import SimulatedDriver
 
 VM = {"name": "vm", "title": "Virtual machine", "engine": "libvirt", "cpus": 2, "memory": "1G", "price": 1.5}
 BOOT_SECONDS = 280
@@ -123,6 +125,8 @@ def test_a_libvirt_that_is_killed_changes_nothing(hub, libvirt_host, alice):
         refused = hub.ask_for("carol", "vm")
         said = refused.text if refused.status_code >= 400 else hub.failure("carol")
         assert "libvirt does not answer" in said
+        hub.run("carol", "cpu")  # a container, by the same name
+        hub.stop("carol")
     finally:
         libvirt_host.start()
     hub.until(lambda: "claims" not in hub.tail() and hub.is_ready("alice"), "libvirt is asked again")
@@ -164,3 +168,28 @@ def test_a_machine_that_no_server_claims_is_shut_down(hub, libvirt_host):
     hub.start()
     hub.until(lambda: libvirt_host.virsh("domstate", name) == "shut off", "it is shut down", 120)
     hub.until(lambda: not hub.open_leases(), "its lease is closed")
+
+
+# --- cards: what is refused before a machine is made -----------------------------------------------
+
+
+def test_a_card_that_cannot_go_into_a_machine_is_refused_with_the_reason(
+    make_hub, libvirt_host: Libvirt, golden_disk: str
+):
+    machine = {**VM, "name": "vm-h100", "gpu": "H100"}
+    with SimulatedDriver("1xH100") as driver:
+        hub = make_hub(
+            machines=[machine], environment=driver.environment(), extra_config=libvirt_host.config
+        ).start()
+        driver.gpus[0].add_process(os.getpid(), memory_mib=100)
+        hub.ask_for("alice", "vm-h100")
+        said = hub.failure("alice")
+        assert f"a program of the host uses it (python ({os.getpid()}))" in said.replace("python3", "python")
+
+        # A simulated card is on no bus of this host.
+        driver.gpus[0].remove_process(os.getpid())
+        hub.until(lambda: not hub.server("alice"), "the first start is cleared away")
+        hub.ask_for("alice", "vm-h100")
+        assert "libvirt does not list it" in hub.failure("alice")
+        hub.until(lambda: not hub.open_leases(), "the card is free again")
+        assert names(hub, "alice").domain not in libvirt_host.virsh("list", "--name")
