@@ -126,9 +126,8 @@ def main() -> int:
                 plain = plain_start(host, names.domain, address)
                 ssh.append(plain[0])
                 jupyter.append(plain[1])
-                print(
-                    f"  start {number}: ready {ours[-1]:.1f} s, ssh {plain[0]:.1f} s, Jupyter {plain[1]:.1f} s"
-                )
+                told = f"ready {ours[-1]:.1f} s, SSH {plain[0]:.1f} s, Jupyter {plain[1]:.1f} s"
+                print(f"  start {number}: {told}", flush=True)
             cloned = clone(guests, host.pool_path)
             kind = "KVM" if "kvm" in host.virsh("dumpxml", names.domain).split("\n")[0] else "emulated"
         finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import shlex
+import time
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -184,6 +185,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         """Tell how far the guest has come; it says so on its console."""
         self.story.tell("boot", 45, "Its system boots")
         wanted = len(self.lease.gpus) if self.lease else 0
+        # A little less than JupyterHub's limit, whose message would be empty.
+        deadline = time.monotonic() + self.start_timeout - 2
         while True:
             told = domain.marks(await self.call(self.guests.console, self.names))
             if "driver" in told and wanted and not told["driver"].startswith(f"{wanted} of"):
@@ -197,6 +200,13 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
                 self.story.tell("driver", 52, f"Its driver sees {told['driver']} GPUs")
             if "server" in told or not await self.call(self.guests.is_active, self.names.domain):
                 return
+            if time.monotonic() > deadline:
+                words = await self.last_words()
+                raise refusal(
+                    f"Your machine did not boot within {self.start_timeout} seconds. {words}".strip(),
+                    "timeout",
+                    504,
+                )
             await asyncio.sleep(LOOK_SECONDS)
 
     # --- the engine's word -----------------------------------------------------------------------------
