@@ -253,14 +253,24 @@ class Guests:
             except ValueError as error:
                 raise EngineError(f"The network {self.network!r} has no address left: {error}.") from error
             if names.mac not in leases.addresses:
-                network.update(
-                    libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST,
-                    libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
-                    -1,
-                    domain.host_xml(names.mac, names.domain, address),
-                    libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG,
-                )
+                self._change(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_ADD_LAST, names, address)
             return address, leases.gateway
+
+    def _give_address_back(self, names: Names) -> None:
+        with self._leasing:
+            network = self._ensure_network()
+            address = Leases.read(network.XMLDesc(0)).addresses.get(names.mac)
+            if address is not None:
+                self._change(network, libvirt.VIR_NETWORK_UPDATE_COMMAND_DELETE, names, address)
+
+    def _change(self, network: Any, command: int, names: Names, address: str) -> None:
+        network.update(
+            command,
+            libvirt.VIR_NETWORK_SECTION_IP_DHCP_HOST,
+            -1,
+            domain.host_xml(names.mac, names.domain, address),
+            libvirt.VIR_NETWORK_UPDATE_AFFECT_LIVE | libvirt.VIR_NETWORK_UPDATE_AFFECT_CONFIG,
+        )
 
     def _ensure_network(self) -> Any:
         try:
@@ -350,6 +360,7 @@ class Guests:
         if found is not None:
             self.power_off(names.domain)
             found.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
+        self._give_address_back(names)
         for volume in (names.disk, names.environment, names.console):
             self.remove_volume(volume)
 

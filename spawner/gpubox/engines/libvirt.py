@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import shlex
 import time
+from collections.abc import Iterable
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -164,6 +165,14 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         """The devices of the lease's cards; none that a program of the host still uses."""
         assert self.lease is not None
         used = await asyncio.to_thread(nvidia.places, self.lease.gpus)
+        if missing := set(self.lease.gpus) - {place.uuid for place in used}:
+            await self._take_back(missing)
+            raise refusal(
+                f"The host's driver does not list {', '.join(sorted(missing))}, which cannot go into your"
+                " machine so. Try again, or tell the admin to run: gpubox doctor",
+                "gpu_not_attached",
+                503,
+            )
         for place in used:
             if place.programs:
                 raise refusal(
@@ -221,11 +230,17 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
 
         The pool then knows whether the host's driver has the cards back.
         """
-        if await self.call(self.guests.is_active, self.names.domain):
-            return False
-        if self.lease is not None and any(self.gpuhub.lent.pop(uuid, None) for uuid in self.lease.gpus):
-            await self.gpuhub.look_again()
+        for name, facts, active in await self.call(self.guests.all):
+            if name == self.names.domain and active:
+                return False
+            if name == self.names.domain:
+                await self._take_back(gpu.uuid for gpu in domain.gpus_of(facts))
         return True
+
+    async def _take_back(self, uuids: Iterable[str]) -> None:
+        """Cards are in no machine any more: see whether the host's driver has them."""
+        if [uuid for uuid in uuids if self.gpuhub.lent.pop(uuid, None)]:
+            await self.gpuhub.look_again()
 
     async def abandon(self) -> None:
         """Wait for calls that cannot be recalled, then switch the machine off; its disk stays."""
@@ -244,8 +259,7 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
     async def stop_box(self, box: Box) -> None:
         """Shut down a machine that no server claims; its disk stays."""
         await self._end(box.id)
-        for uuid in box.gpus:
-            self.gpuhub.lent.pop(uuid, None)
+        await self._take_back(box.gpus)
 
     async def last_words(self) -> str:
         """The last lines on the console."""
