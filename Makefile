@@ -5,7 +5,7 @@
 #   make run ENGINE=process     ... with no containers: each server a process of this machine
 #   make run SIMULATE=4xH100    ... with simulated GPUs, for a demonstration
 #   make image TARGET=cuda      the image for NVIDIA GPUs (cpu, cuda, cuda12)
-#   make test                   ruff, mypy, tsc and every test (ARGS="-k pool" for some)
+#   make test                   ruff, mypy, tsc and every test (ARGS="-k pool" for some, JOBS=1 for one at a time)
 #
 # Versions come from the lock files in spawner/locks and images/locks; all goes into .venv.
 
@@ -17,6 +17,8 @@ ENGINE   ?= docker
 SIMULATE ?=
 TARGET   ?= cpu
 ARGS     ?=
+# Tests wait for browsers, hubs and engines more than they work: two processes share the cores well.
+JOBS     ?= 2
 
 BIN   := .venv/bin
 LOCKS := spawner/locks
@@ -54,7 +56,7 @@ test: .venv/.test .venv/.proxy .venv/.panel .venv/.promtool ## run ruff, mypy, t
 	@mypy
 	@cd extension && jlpm lint
 	@$(SAY) tests "pytest"
-	@ENGINE=docker python -m pytest $(ARGS)
+	@ENGINE=docker python -m pytest -n $(JOBS) $(ARGS)
 
 lint: .venv/.test .venv/.panel ## run ruff, mypy and the TypeScript compiler alone
 	@ruff check .

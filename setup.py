@@ -157,6 +157,7 @@ setup(
             "pytest",
             "pytest-asyncio",
             "pytest-timeout",
+            "pytest-xdist",
             "ruff",
             "schemathesis",
             "types-docker",

@@ -5,6 +5,7 @@ import io
 import json
 import random
 from datetime import date, datetime, timedelta
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from gpubox import books
 from gpubox import db as tables
+from gpubox.service.store import Store
 
 HOUR = 3600.0
 CENT = 0.005
@@ -149,16 +151,11 @@ def in_group(engine):
     )
 
 
+FIGURES = ("leases", "hours", "gpu_hours", "idle_gpu_hours", "measured_gpu_hours", "cost", "idle_cost")
+
+
 def assert_is(row, expected):
-    told = (
-        row.leases,
-        row.hours,
-        row.gpu_hours,
-        row.idle_gpu_hours,
-        row.measured_gpu_hours,
-        row.cost,
-        row.idle_cost,
-    )
+    told = tuple(getattr(row, name) for name in FIGURES)
     assert told == pytest.approx(expected, abs=CENT), row.name
 
 
@@ -225,6 +222,96 @@ def test_months_are_cut_at_their_ends(engine, local_time):
     assert_is(november, by_hand(engine, middle, end, end))
     assert_is(bill.total, by_hand(engine, begin, end, end))
     assert october.leases + november.leases > bill.total.leases  # some lay in both
+
+
+# --- months that are over --------------------------------------------------------------------------------
+
+
+def close_months(engine, now):
+    store = Store(engine)
+    store.forget_future(now)
+    months = books.months_to_close(engine, now)
+    for month in months:
+        store.close_month(month, books.sum_up(engine, month, now), now)
+    return [month.name for month in months]
+
+
+def bills(engine, now):
+    """Every kind of bill over whole months, parts of them, what is to come, and what nobody used."""
+    periods = [
+        books.days("2026-09-01", "2026-12-31"),
+        books.days("2026-10-17", "2026-11-03"),
+        books.days("2026-08-05", "2027-02-01"),
+        books.month("2026-10"),
+    ]
+    whose: list[dict[str, Any]] = [{}, {"user": "o'brien"}, {"groups": ["students", 'lab "b"']}]
+    return {
+        (period, key, number): books.usage(engine, period, now, key, **one)
+        for period in periods
+        for key in books.KEYS
+        for number, one in enumerate(whose)
+    }
+
+
+def test_months_that_were_summed_up_once_are_the_same_to_the_cent(engine, local_time):
+    local_time("Europe/Berlin")
+    october = books.month("2026-10")  # the clock is set back in it
+    generate(
+        engine,
+        october.begin - 20 * 24 * HOUR,
+        october.end + 40 * 24 * HOUR,
+        october.end + 50 * 24 * HOUR,
+        random.Random(11),
+    )
+    now = october.end + 50 * 24 * HOUR
+    before = bills(engine, now)
+    assert close_months(engine, now) == ["2026-09", "2026-10", "2026-11"]
+    assert close_months(engine, now) == []
+    after = bills(engine, now)
+    for which, bill in before.items():
+        told = {row.name: row for row in (*after[which].rows, after[which].total)}
+        assert told.keys() == {row.name for row in (*bill.rows, bill.total)}, which
+        for row in (*bill.rows, bill.total):
+            assert_is(told[row.name], tuple(getattr(row, name) for name in FIGURES))
+
+    # And they are what the bill is read from: the leases themselves are asked no more.
+    with engine.begin() as connection:
+        connection.execute(tables.gpu_use.delete())
+        connection.execute(tables.lease.update().values(price_per_hour=0.0))
+    kept = books.usage(engine, october, now, "user").total
+    assert kept.cost == pytest.approx(before[october, "user", 0].total.cost)
+    assert kept.idle_gpu_hours == pytest.approx(before[october, "user", 0].total.idle_gpu_hours)
+
+
+def test_a_month_is_summed_up_when_it_is_settled_and_by_a_clock_that_is_right(engine, local_time):
+    local_time("Europe/Berlin")
+    october, november = books.month("2026-10"), books.month("2026-11")
+    write(engine, granted_at=october.begin + HOUR, released_at=None)
+    assert close_months(engine, october.end + books.SETTLED_SECONDS - 1) == []
+    # A clock that is ahead closes a month that goes on.
+    ahead = november.end + 2 * books.SETTLED_SECONDS
+    assert close_months(engine, ahead) == ["2026-10", "2026-11"]
+    now = november.begin + 12 * HOUR
+    assert books.usage(engine, november, now).total.hours == pytest.approx(12)
+    assert close_months(engine, now) == []
+    with engine.begin() as connection:
+        connection.execute(tables.lease.update().values(released_at=now))
+    assert books.usage(engine, november, ahead + 1).total.hours == pytest.approx(12)
+    assert close_months(engine, ahead + 1) == ["2026-10", "2026-11"]
+    assert books.usage(engine, november, ahead + 1).total.hours == pytest.approx(12)
+
+
+def test_another_time_zone_has_months_of_its_own(engine, local_time):
+    local_time("Asia/Kolkata")
+    month = books.month("2026-10")
+    generate(engine, month.begin, month.end, month.end, random.Random(3))
+    now = month.end + 3 * 24 * HOUR
+    assert "2026-10" in close_months(engine, now)
+    local_time("America/New_York")
+    here = books.month("2026-10")
+    assert_is(books.usage(engine, here, now).total, by_hand(engine, here.begin, here.end, now))
+    assert "2026-10" in close_months(engine, now)
+    assert_is(books.usage(engine, here, now).total, by_hand(engine, here.begin, here.end, now))
 
 
 def test_the_bill_of_one_user_and_that_of_some_groups(engine, local_time):

@@ -78,6 +78,8 @@ sa.Index(
     postgresql_where=lease.c.released_at.is_(None),
 )
 sa.Index("lease_released_at", lease.c.released_at)
+# When the ledger begins.
+sa.Index("lease_granted_at", lease.c.granted_at)
 # Budgets and one's own bill: what a user has used lately.
 sa.Index("lease_user_released_at", lease.c.user, lease.c.released_at)
 
@@ -162,6 +164,38 @@ gpu_use = sa.Table(
     sqlite_with_rowid=False,
 )
 sa.Index("gpu_use_lease_id", gpu_use.c.lease_id)
+
+# Months that are over, summed up once and for all: what is asked of years reads these. By begin and end, as
+# another time zone has other months.
+closed_month = sa.Table(
+    "closed_month",
+    metadata,
+    sa.Column("begin", sa.Double, primary_key=True),
+    sa.Column("end", sa.Double, primary_key=True),
+    sa.Column("closed_at", sa.Double, nullable=False),
+)
+
+# What the leases of one user, with the same groups, came to on a machine type in such a month (`books.sums`).
+closed_use = sa.Table(
+    "closed_use",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("begin", sa.Double, nullable=False),
+    sa.Column("end", sa.Double, nullable=False),
+    sa.Column("user", sa.String(255), nullable=False),
+    sa.Column("machine", sa.String(64), nullable=False),
+    sa.Column("groups", sa.JSON, nullable=False),
+    sa.Column("leases", sa.Integer, nullable=False),
+    sa.Column("begun", sa.Integer, nullable=False),
+    sa.Column("hours", sa.Double, nullable=False),
+    sa.Column("gpu_hours", sa.Double, nullable=False),
+    sa.Column("idle_gpu_hours", sa.Double, nullable=False),
+    sa.Column("measured_gpu_hours", sa.Double, nullable=False),
+    sa.Column("cost", sa.Double, nullable=False),
+    sa.Column("idle_cost", sa.Double, nullable=False),
+    sa.ForeignKeyConstraint(["begin", "end"], ["closed_month.begin", "closed_month.end"], ondelete="CASCADE"),
+)
+sa.Index("closed_use_month", closed_use.c.begin, closed_use.c.end)
 
 # When a machine last showed each kind of life: what the culler goes by, also after a restart.
 activity = sa.Table(

@@ -21,6 +21,8 @@ MEASURE_MS = 10_000
 SETTLE_SECONDS = 8
 MOST_FIRST_SECONDS = 3.0
 MOST_SECOND_SECONDS = 0.5
+# Two runs of one and the same differ by as much.
+SAME = 0.95
 
 # The largest canvas that is shown, and whether it shows anything but black.
 CANVAS = """() => [...document.querySelectorAll("canvas")].filter(canvas => canvas.offsetParent)
@@ -109,7 +111,7 @@ def main() -> int:
         for sentence, is_missed in (
             (f"the first opening takes over {MOST_FIRST_SECONDS} s", ours.first > MOST_FIRST_SECONDS),
             (f"the second opening takes over {MOST_SECOND_SECONDS} s", ours.second > MOST_SECOND_SECONDS),
-            ("fewer pictures a second than the peer", ours.pictures < peer.pictures),
+            ("fewer pictures a second than the peer", ours.pictures < SAME * peer.pictures),
         )
         if is_missed
     ]

@@ -3,6 +3,7 @@
 The servers are processes of this machine, so both ends share its network and its files.
 """
 
+import asyncio
 import hashlib
 import json
 import os
@@ -13,7 +14,9 @@ import socket
 import subprocess
 import threading
 import time
+from contextlib import contextmanager
 
+import asyncssh
 import pytest
 import requests
 
@@ -163,12 +166,14 @@ def test_a_token_is_a_password_and_a_wrong_one_is_none(hub, zoe, make_laptop):
     good, narrow = token_of(hub, "zoe"), token_of(hub, "zoe", scopes=["read:users!user=zoe"])
     others = token_of(hub, "yann")
 
-    def log_in(token, *options):
+    def asking(token):
         asker = with_token.directory / "ask"
         asker.write_text(f"#!/bin/sh\necho '{token}'\n")
         asker.chmod(0o700)
-        environment = {**with_token.environment, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
-        return with_token.ssh(*options, "box", "echo in", env=environment)
+        return {**with_token.environment, "SSH_ASKPASS": str(asker), "SSH_ASKPASS_REQUIRE": "force"}
+
+    def log_in(token, *options):
+        return with_token.ssh(*options, "box", "echo in", env=asking(token))
 
     assert log_in(good).stdout == "in\n"
     assert log_in(good, "-o", "PreferredAuthentications=password").stdout == "in\n"
@@ -181,6 +186,17 @@ def test_a_token_is_a_password_and_a_wrong_one_is_none(hub, zoe, make_laptop):
     # Every token that the gateway had made for itself is gone.
     tokens = hub.api("GET", "/users/zoe/tokens").json()["api_tokens"]
     assert not [one for one in tokens if "SSH" in one["note"]]
+
+    # Who is in with a token that is revoked is cut off; who came with a key stays.
+    hub.until(lambda: log_in(good).returncode == 0, "failures of before count no more")
+    by_key = zoe.begin("box", "echo ready; cat")
+    by_token = with_token.begin("box", "echo ready; sleep 300", env=asking(good))
+    assert (by_key.stdout.readline(), by_token.stdout.readline()) == ("ready\n", "ready\n")
+    for one in tokens:
+        hub.api("DELETE", f"/users/zoe/tokens/{one['id']}")
+    _, told = by_token.communicate(timeout=60)
+    assert by_token.returncode == 255 and "The token with which you logged in is valid no more." in told
+    assert by_key.communicate("still here", timeout=30)[0] == "still here"
 
 
 def test_who_fails_too_often_is_turned_away_for_a_while(hub, zoe, make_laptop):
@@ -279,6 +295,62 @@ def test_files_go_both_ways_by_scp_old_and_new_sftp_and_rsync(zoe, tmp_path):
         told = zoe.run("rsync", "-a", "--checksum", str(here), f"box:{there}/by-rsync")
         assert told.returncode == 0, told.stderr
     assert digest(there / "by-rsync") == digest(here)
+
+
+def test_keys_are_exchanged_anew_while_data_goes_both_ways(zoe):
+    data = os.urandom(12_000_000)
+    told = zoe.ssh("-vv", "-o", "RekeyLimit=1M", "box", "cat", stdin=None, text=False, input=data)
+    assert told.stdout == data
+    assert told.stderr.count(b"rekeying in progress") + told.stderr.count(b"SSH2_MSG_NEWKEYS received") > 5
+
+
+def test_a_client_with_other_ciphers_is_served_as_well(hub, zoe):
+    data = os.urandom(3_000_000)
+
+    async def both_ways(cipher):
+        async with asyncssh.connect(
+            "127.0.0.1", hub.ssh_port, username="zoe", client_keys=[str(zoe.key)], known_hosts=None,
+            config=[], encryption_algs=[cipher], agent_path=None,
+        ) as connection:  # fmt: skip
+            return (await connection.run("cat", input=data, encoding=None, check=True)).stdout
+
+    for cipher in ("chacha20-poly1305@openssh.com", "aes256-ctr", "aes256-gcm@openssh.com"):
+        assert asyncio.run(both_ways(cipher)) == data
+
+
+def test_bytes_that_were_changed_on_the_way_end_the_connection(hub, zoe):
+    data = os.urandom(2_000_000)
+    with changing(hub.ssh_port, at=1_000_000) as port:
+        told = zoe.ssh("-p", str(port), "box", "cat", stdin=None, text=False, input=data)
+    assert told.returncode == 255
+    assert data.startswith(told.stdout) and len(told.stdout) < 1_000_000
+
+
+@contextmanager
+def changing(port, at):
+    """A way to a port of this machine on which the byte number ``at`` of what goes there is changed."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def carry():
+            near, _ = listener.accept()
+            far = socket.create_connection(("127.0.0.1", port))
+            threading.Thread(target=pump, args=(far, near), daemon=True).start()
+            pump(near, far, at)
+
+        def pump(source, target, at=None):
+            seen = 0
+            with source, target:
+                try:
+                    while heard := bytearray(source.recv(65536)):
+                        if at is not None and seen <= at < seen + len(heard):
+                            heard[at - seen] ^= 1
+                        seen += len(heard)
+                        target.sendall(heard)
+                except OSError:
+                    pass
+
+        threading.Thread(target=carry, daemon=True).start()
+        yield listener.getsockname()[1]
 
 
 def test_git_clones_and_pushes(zoe, tmp_path):

@@ -69,6 +69,16 @@ def cut(period: Period, by: Literal["month", "day"]) -> list[Slice]:
     return slices
 
 
+def whole_months(period: Period) -> list[Slice]:
+    """The months that lie in the period from their first until their last moment."""
+    return [one for one in cut(period, "month") if (one.begin, one.end) == _month_of(one.begin)]
+
+
+def _month_of(moment: float) -> tuple[float, float]:
+    first = datetime.fromtimestamp(moment).date().replace(day=1)
+    return _midnight(first), _midnight(_next_month(first))
+
+
 def _parse(text: str, form: str, what: str, example: str) -> date:
     try:
         found = datetime.strptime(text, form).date()

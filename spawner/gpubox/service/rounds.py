@@ -15,6 +15,7 @@ from ..budget import Budgets
 from ..rules import Rule
 from .activities import Activities
 from .boxes import BoxStreams
+from .closing import Closing
 from .culler import Culler
 from .delivery import Delivery
 from .live import Live
@@ -55,6 +56,7 @@ class Rounds:
         hub = environment["JUPYTERHUB_API_URL"], environment["JUPYTERHUB_API_TOKEN"]
         self.culler = Culler(live, self.activities, self.sampling, self.notices, options, hub)
         self._budgets = Budgets(ledger, rules)
+        self.closing = Closing(ledger, self.store)
         self.metrics = Metrics(live, ledger, self.sampling.clocks, self._budgets)
 
     async def open(self) -> None:
@@ -82,6 +84,7 @@ class Rounds:
             "notices of budgets": lambda: self.notices.tell_budgets(self._budgets.of),
             "sending notices": self.delivery.run,
             "stopping idle machines": self.culler.run,
+            "closing months": self.closing.run,
             "summing up the ledger": self.metrics.run,
         }
 

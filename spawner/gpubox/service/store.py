@@ -16,9 +16,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from .. import db as tables
+from ..books import Holder, Slice
 
 T = TypeVar("T")
-_use, _notice = tables.gpu_use.c, tables.notice.c
+_use, _notice, _closed = tables.gpu_use.c, tables.notice.c, tables.closed_month.c
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,23 @@ class Store:
         with self._db.begin() as connection:
             connection.execute(statement, rows)
 
+    # --- closed months ---------------------------------------------------------------------------
+
+    def close_month(self, month: Slice, holders: Sequence[Holder], now: float) -> None:
+        """Write what a month came to, in place of what may be written of it."""
+        of_month = {"begin": month.begin, "end": month.end}
+        rows = [of_month | one.columns() for one in holders]
+        with self._db.begin() as connection:
+            _forget(connection, _closed.begin == month.begin, _closed.end == month.end)
+            connection.execute(tables.closed_month.insert(), of_month | {"closed_at": now})
+            if rows:
+                connection.execute(tables.closed_use.insert(), rows)
+
+    def forget_future(self, now: float) -> None:
+        """Forget months that were closed by a clock that was ahead: they may not have been over."""
+        with self._db.begin() as connection:
+            _forget(connection, _closed.closed_at > now)
+
     # --- signs of life ---------------------------------------------------------------------------
 
     def activities(self) -> dict[int, Activity]:
@@ -150,3 +168,8 @@ class Store:
     def _insert(self, table: sa.Table) -> Any:
         """An INSERT that knows ON CONFLICT, which is each database's own."""
         return (postgresql if self._db.dialect.name == "postgresql" else sqlite).insert(table)
+
+
+def _forget(connection: sa.Connection, *which: sa.ColumnElement[bool]) -> None:
+    """Delete closed months with their sums."""
+    connection.execute(tables.closed_month.delete().where(*which))

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # How soon a key that was deleted closes the connections that it opened.
 _LOOK_SECONDS = 1.0
+# A token is the hub's to know: it is asked less often.
+_ASK_SECONDS = 10.0
 # The gateway before this one may have the port for a moment still.
 _PORT_SECONDS = 10.0
 
@@ -98,6 +100,20 @@ class Gateway:
                     log.warning("SSH: %s from %s is cut off.", visitor.login.user, visitor.address)
                     visitor.end("The key with which you logged in was deleted.")
 
+    async def cut_off_tokens(self) -> None:
+        """Hang up on those whose token was revoked or has expired; a hub that is silent says neither."""
+        while True:
+            await asyncio.sleep(_ASK_SECONDS)
+            for token in {one.login.token for one in self.visitors if one.login and one.login.token}:
+                try:
+                    is_valid = await self.machines.owner(token) is not None
+                except NoHub:
+                    break
+                for visitor in [] if is_valid else list(self.visitors):
+                    if visitor.login and visitor.login.token == token:
+                        log.warning("SSH: %s from %s is cut off.", visitor.login.user, visitor.address)
+                        visitor.end("The token with which you logged in is valid no more.")
+
     async def wind_up(self) -> None:
         """Send away who is not in yet; return when the last one has gone."""
         for visitor in list(self.visitors):
@@ -141,11 +157,12 @@ async def serve(environment: Mapping[str, str] = os.environ) -> None:
         gateway = Gateway(options, Keys(connect(settings["database_url"])), machines, session)
         server = await gateway.listen()
         log.info("SSH at port %d of %s.", options.port, options.ip or "all addresses")
-        cutting_off = asyncio.create_task(gateway.cut_off())
+        cutting_off = [asyncio.create_task(work) for work in (gateway.cut_off(), gateway.cut_off_tokens())]
         await ended.wait()
         server.close()
         await gateway.wind_up()
-        cutting_off.cancel()
+        for task in cutting_off:
+            task.cancel()
 
 
 async def _watch(ended: asyncio.Event) -> None:

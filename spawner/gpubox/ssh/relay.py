@@ -7,8 +7,8 @@ both sides, and hands on each message, whatever it is. So all that the client an
 fills a window at one end holds up the other.
 
 asyncssh has connections between two of its own that it takes part in, channel by channel; this goes past
-that, by the parts of it named here: `process_packet`, `send_packet`, `_channels` and `send_userauth_success`,
-as in 2.24. The range in setup.py says for which versions that was looked at.
+that, by the parts of it named here and in ``bulk``: `process_packet`, `send_packet`, `_channels` and
+`send_userauth_success`, as in 2.24. The range in setup.py says for which versions that was looked at.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 import asyncssh
 from asyncssh.connection import SSHConnection
 
+from . import bulk
 from .tunnel import Tunnel
 
 # RFC 4250, 4.1.2; PROTOCOL of OpenSSH.
@@ -51,6 +52,7 @@ class _Relaying(SSHConnection):
     """One of the two; ``peer`` is the other one, once there is."""
 
     peer: _Relaying | None = None
+    _received = b""
     transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -61,9 +63,25 @@ class _Relaying(SSHConnection):
         super().connection_made(transport)
 
     def data_received(self, data: bytes, datatype: int | None = None) -> None:
-        """Take bytes from the network: a few at a time, for asyncssh moves what is left with each message."""
+        """Take bytes from the network: what is data of channels goes straight on, the rest is asyncssh's."""
+        received, self._received = self._received + data, b""
+        while received:
+            if self.peer is None:
+                return self._interpret(received)
+            packet, received = bulk.pass_on(self, self.peer, received)
+            if not packet:
+                self._received = received
+                return None
+            self._interpret(packet)
+        return None
+
+    def _interpret(self, data: bytes) -> None:
+        # A few bytes at a time, for asyncssh moves what is left with each message.
         for begin in range(0, len(data), _BITE_BYTES):
             super().data_received(data[begin : begin + _BITE_BYTES])
+
+    def passed_data(self) -> None:
+        """Data of its channels went on to the other side."""
 
     def log_received_packet(self, *args: Any, **kwargs: Any) -> None:
         """Say nothing of each message, which takes as long as to encrypt it."""
@@ -82,6 +100,8 @@ class _Relaying(SSHConnection):
     def pass_on(self, peer: _Relaying, pkttype: int, message: bytes) -> None:
         """Hand a message of the connection protocol to the other side."""
         peer.send_packet(pkttype, message[1:])
+        if pkttype == _CHANNEL_DATA:
+            self.passed_data()
 
     def send_packet(self, pkttype: int, *args: bytes, **kwargs: Any) -> None:
         """Send a message, without the filler that only CBC ciphers need before it (RFC 4251, 9.3.1)."""
@@ -117,11 +137,10 @@ class UserSide(_Relaying, asyncssh.SSHServerConnection):
         if await self.admit():
             await super().send_userauth_success()
 
-    def pass_on(self, peer: _Relaying, pkttype: int, message: bytes) -> None:
-        """To the machine; what is sent in a channel is its user's doing."""
-        if pkttype == _CHANNEL_DATA and self.tunnel is not None:
+    def passed_data(self) -> None:
+        """What is sent in a channel is its user's doing."""
+        if self.tunnel is not None:
             self.tunnel.active()
-        super().pass_on(peer, pkttype, message)
 
 
 class MachineSide(_Relaying, asyncssh.SSHClientConnection):
