@@ -27,9 +27,10 @@ SAY    = printf '%-8s %s\n'
 
 # What tests need of Debian: a browser with a font, a database server, a C compiler for the
 # simulated driver, what the base image and a second engine are made with, OpenSSH's client and what it
-# is used with (its server is what a process has for a machine), and promtool.
+# is used with (its server is what a process has for a machine), promtool, and what runs virtual machines.
 TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 \
-    openssh-client openssh-server rsync git
+    openssh-client openssh-server rsync git \
+    libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base libvirt-dev pkg-config python3-dev
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE
@@ -48,6 +49,7 @@ endif
 
 test: .venv/.test .venv/.proxy .venv/.panel .venv/.promtool .venv/.registry ## run ruff, mypy, tsc and every test
 	@$(call debian,$(TEST_PACKAGES))
+	@$(MAKE) -s .venv/.vm
 	@ENGINE=docker gpubox image || { [ "$$CI" != true ] && $(SAY) tests "going on without containers"; }
 	@$(SAY) lint "ruff, mypy, tsc"
 	@ruff check -q .
@@ -66,6 +68,7 @@ image: .venv/.run .venv/.panel ## build the image, with what changed since the l
 
 bench: .venv/.test .venv/.proxy .venv/.panel ## measure starts, pool, image and panel, side by side with their peers
 	@$(call debian,$(TEST_PACKAGES))
+	@$(MAKE) -s .venv/.vm
 	@gpubox image
 	@for bench in tests/bench/bench_*.py; do $(SAY) bench $$bench; PYTHONPATH=tests python $$bench || exit 1; done
 
@@ -101,6 +104,11 @@ help: ## say what can be made
 .venv/.test: .venv/.run $(LOCKS)/test.lock
 	@$(SAY) python "installing the tests' packages"
 	@$(UV) --require-hashes -r $(LOCKS)/test.lock
+	@touch $@
+
+# libvirt's Python package, for virtual machines: it is compiled, with what $(TEST_PACKAGES) name.
+.venv/.vm: .venv/.run $(LOCKS)/vm.lock
+	@$(UV) --require-hashes -r $(LOCKS)/vm.lock
 	@touch $@
 
 # The proxy must be the program that the hub starts: a wrapper would outlive it when it is ended.

@@ -145,6 +145,8 @@ setup(
         ],
         # Servers as processes of this machine: the single-user server beside the hub.
         "process": ["jupyterhub>=6.1,<7", "jupyterlab>=4.4"],
+        # Servers as virtual machines. It is compiled here, with libvirt-dev, pkg-config and gcc.
+        "vm": ["libvirt-python>=9"],
         "postgres": ["psycopg[binary]>=3.2"],
         "test": [
             "build",
@@ -173,6 +175,7 @@ setup(
         "jupyterhub.spawners": [
             "gpubox = gpubox.engines.docker:DockerGPUSpawner",
             "gpubox-docker = gpubox.engines.docker:DockerGPUSpawner",
+            "gpubox-libvirt = gpubox.engines.libvirt:LibvirtGPUSpawner",
             "gpubox-process = gpubox.engines.process:ProcessGPUSpawner",
         ],
     },

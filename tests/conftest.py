@@ -17,6 +17,7 @@ pytest_plugins = [
     "fixtures.desktop",
     "fixtures.engine",
     "fixtures.registry",
+    "fixtures.libvirt",
 ]
 
 

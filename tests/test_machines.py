@@ -211,3 +211,25 @@ def test_every_offer_runs_on_what_was_found():
     gpus = (GPU("GPU-0", "NVIDIA GeForce RTX 4090"), GPU("MIG-0", "NVIDIA A100", mig_profile="2g.20gb"))
     for machine in defaults(*gpus)[1:]:
         assert any(machine.matches(gpu) for gpu in gpus), machine
+
+
+# --- virtual machines ---------------------------------------------------------------------------
+
+
+def test_a_type_names_the_engine_that_runs_it():
+    assert parse(title="VM", engine="libvirt", gpu="H100", disk="100G").engine == "libvirt"
+    assert parse(title="CPU").engine == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"engine": "xen"}, "'libvirt' for a virtual machine"),
+        ({"engine": "libvirt", "gpu": "A100", "sharing": "shared: 2"}, "has its GPU whole"),
+        ({"engine": "libvirt", "sharing": "mig: 1g.10gb"}, "has its GPU whole"),
+        ({"engine": "libvirt", "disk": "fast NVMe"}, "size of disk"),
+        ({"engine": "libvirt", "template": "ada/lab"}, "templates are of containers"),
+    ],
+)
+def test_what_a_virtual_machine_cannot_be_is_refused(fields, expected):
+    assert expected in refused({"title": "VM", **fields})

@@ -20,6 +20,8 @@ def options():
     for module in itertools.chain(*(pkgutil.walk_packages(p.__path__, f"{p.__name__}.") for p in packages)):
         if ".migrations" in module.name:
             continue  # run by Alembic alone
+        if module.name == "gpubox.engines.guests":
+            continue  # it has no options, and needs libvirt's package
         for _, cls in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             if cls.__module__ == module.name and issubclass(cls, HasTraits):
                 for name, trait in cls.class_own_traits(config=True).items():

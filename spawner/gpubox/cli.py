@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 from . import __version__
 from .commands import books, gpus, kept, line, starting, templates
+from .engines import EngineError
 from .host import HostProblem
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sentence(error: Exception) -> str:
-    if isinstance(error, HostProblem):
+    if isinstance(error, (HostProblem, EngineError)):
         return str(error)
     if isinstance(error, ImportError):
         return f"{error}. Install all that a hub needs: pip install 'gpubox[hub]'"

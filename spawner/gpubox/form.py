@@ -305,6 +305,7 @@ def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
         ),
         machine.disk,
         machine.persistent and "Kept as you leave it",
+        machine.engine and "Virtual machine: it stays as you leave it, and you are its root",
         machine.time_limit_seconds and f"Stops after {duration_words(machine.time_limit_seconds)}",
     ]
     return tuple(line for line in lines if line)

@@ -11,6 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
@@ -22,7 +23,8 @@ from . import paths
 from .control.desk import Desk
 from .control.server import serve
 from .db import claim, open_database
-from .inventory import Inventory, nvidia
+from .engines import EngineError, spawner_of
+from .inventory import GPU, Inventory, nvidia
 from .inventory.xid import XidWatch
 from .ledger import Lease
 from .machine_templates.library import TemplateLibrary
@@ -188,6 +190,8 @@ class GPUHub(SingletonConfigurable):
 
     pool: GPUPool
     inventory: Inventory
+    lent: dict[str, GPU]
+    """Cards that are in virtual machines, where the driver of this host does not see them."""
     machines: tuple[MachineType, ...]
 
     def open(self, spawner_class: type[GPUSpawner]) -> None:
@@ -200,6 +204,7 @@ class GPUHub(SingletonConfigurable):
         self._xids = XidWatch()
         if self.watch_xid:
             self._xids.start()
+        self.lent: dict[str, GPU] = {}
         self.inventory = self.look()
         self.machines = parse_machine_types(entries) or default_machine_types(
             self.inventory.gpus,
@@ -209,6 +214,8 @@ class GPUHub(SingletonConfigurable):
         self.parsed_rules = parse_rules(self.rules)
         self._idle = self._duration("idle"), self._duration("gpu_idle")
         self.spawner_class = spawner_class
+        named = dict.fromkeys(machine.engine for machine in self.machines if machine.engine)
+        self._engines = {"": spawner_class, **{engine: spawner_of(engine) for engine in named}}
         self.service_options = GPUService(config=self.config)
         self.ssh_options = GPUSSH(config=self.config)
         database = open_database(self.database_url, paths.hub_id())
@@ -243,6 +250,15 @@ class GPUHub(SingletonConfigurable):
     def machine(self, name: str) -> MachineType | None:
         """The machine type of that name, looked up by value."""
         return next((machine for machine in self.machines if machine.name == name), None)
+
+    @property
+    def engines(self) -> tuple[type[GPUSpawner], ...]:
+        """The classes of servers of this hub: of its own engine, and of those that machine types name."""
+        return tuple(self._engines.values())
+
+    def engine_of(self, machine: MachineType | None) -> type[GPUSpawner]:
+        """The class of servers of a machine type."""
+        return self._engines[machine.engine if machine else ""]
 
     # --- the pool, from the event loop -----------------------------------------------------------
 
@@ -392,7 +408,14 @@ class GPUHub(SingletonConfigurable):
         for uuid in self._xids.fatal():
             if found.answered and uuid not in listed:
                 self._xids.clear(uuid)  # a GPU that comes back from that has been reset
+        away = tuple(gpu for uuid, gpu in dict(self.lent).items() if uuid not in listed)
+        if away and found.answered:
+            found = replace(found, gpus=(*found.gpus, *away))
         return nvidia.with_problems(found, self._xids.fatal())
+
+    async def look_again(self) -> None:
+        """Look at the GPUs now, so that the pool knows what is not there before it hands that out."""
+        await self._upkeep.refresh()
 
     def spawners(self) -> list[tuple[tuple[str, str], GPUSpawner]]:
         """All servers that this process knows, by user and server name."""
@@ -447,7 +470,7 @@ def open_with(app: JupyterHub) -> None:
             return
         try:
             hub_for(spawner_class, app.config)
-        except (MachineTypeError, OSError, ValueError) as error:
+        except (MachineTypeError, EngineError, OSError, ValueError) as error:
             app.log.critical("%s", error)
             app.exit(1)
 

@@ -13,6 +13,9 @@ from typing import Any
 
 from .inventory import GPU, model_words, short_model
 
+ENGINES = ("", "libvirt")
+"""What may run a machine of a type: the hub's own engine, or another one beside it."""
+
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _MIG_PROFILE = re.compile(r"[1-9]g\.[0-9]+gb(\+[a-z0-9.+]+)?")
 _SIZE_UNITS_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
@@ -56,6 +59,8 @@ class MachineType:
     root: bool = False
     # Whether what was installed in it is there again at the next start.
     persistent: bool = False
+    # What runs it, where that is not the hub's own engine: "libvirt" for virtual machines.
+    engine: str = ""
 
     @property
     def gpu_share(self) -> float:
@@ -134,9 +139,7 @@ def default_machine_types(
                     shm_mib=memory_each * count // 2,
                 )
             )
-    slices = dict.fromkeys(
-        (short_model(gpu.model), gpu.mig_profile) for gpu in gpus if gpu.mig_profile
-    )
+    slices = dict.fromkeys((short_model(gpu.model), gpu.mig_profile) for gpu in gpus if gpu.mig_profile)
     for model, profile in slices:
         assert profile is not None
         types.append(
@@ -197,17 +200,31 @@ def _parse_entry(position: int, entry: Mapping[str, Any]) -> MachineType:
         values["gpu"] = None  # any GPU
     if values["count"] > 1 and values.get("slots_per_gpu", 1) > 1:
         _wrong(position, entry, "count", "1, for a GPU that is shared", values["count"])
+    if values.get("engine"):
+        _check_virtual(position, entry, values)
     if not _NAME.fullmatch(values["name"]):
         _wrong(position, entry, "name", "lower-case letters, digits, '.' and '-'", values["name"])
     return MachineType(**values)
+
+
+def _check_virtual(position: int, entry: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """What only containers can be: a virtual machine has cards whole, a disk of a size, and root."""
+    if values.get("slots_per_gpu", 1) > 1 or values.get("mig_profile"):
+        expected = "'exclusive': a virtual machine has its GPU whole"
+        _wrong(position, entry, "sharing", expected, entry.get("sharing"))
+    if values.get("template"):
+        _wrong(position, entry, "template", "nothing: templates are of containers", values["template"])
+    try:
+        parse_size_mib(values.get("disk") or "1G")
+    except ValueError:
+        _wrong(position, entry, "disk", "a virtual machine's size of disk, such as '100G'", values["disk"])
 
 
 def _wrong(position: int, entry: Mapping[str, Any], field: str, expected: str, got: object) -> None:
     label = entry.get("name") or entry.get("title")
     named = f" ({label!r})" if label else ""
     raise MachineTypeError(
-        f"c.GPUSpawner.machines[{position}]{named}, field {field!r}: expected {expected},"
-        f" got {got!r}."
+        f"c.GPUSpawner.machines[{position}]{named}, field {field!r}: expected {expected}, got {got!r}."
     )
 
 
@@ -329,6 +346,12 @@ def _flag(field: str) -> Any:
     return read
 
 
+def _engine(value: object) -> dict[str, Any]:
+    if value not in ENGINES:
+        raise ValueError
+    return {"engine": value}
+
+
 def _groups(value: object) -> dict[str, Any]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise TypeError
@@ -363,4 +386,5 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "template": ("a template, such as 'ada/torch-lab' or 'ada/torch-lab:2'", _nonempty("template")),
     "root": ("True or False", _flag("root")),
     "persistent": ("True or False", _flag("persistent")),
+    "engine": ("'libvirt' for a virtual machine, or '' for the hub's own engine", _engine),
 }

@@ -20,7 +20,7 @@ import aiohttp
 from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
-from traitlets import Dict, List, Unicode, default
+from traitlets import Dict, List, Unicode, default, observe
 from traitlets.config import Config, LoggingConfigurable
 
 from .engines import Box, EngineError, KeptMachine
@@ -55,8 +55,9 @@ class GPUSpawner(StockSpawner):
         ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"), ``cpus``, ``memory``, ``shm``
         (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``template`` (one to start from in
         place of the image), ``root`` (True lets its user become root in it), ``persistent`` (True: what was
-        installed in it is there again at the next start), ``price`` (an hour), ``time_limit`` and ``groups``
-        (who may start it; everyone by default).
+        installed in it is there again at the next start), ``price`` (an hour), ``time_limit``, ``groups``
+        (who may start it; everyone by default) and ``engine`` ("libvirt" for a virtual machine; by default
+        it is run as the hub's own engine does).
 
         Empty: derived from the GPUs found. A wrong entry stops the hub at start. Example::
 
@@ -110,6 +111,8 @@ class GPUSpawner(StockSpawner):
         super().__init__(**kwargs)
         if JupyterHub.initialized():
             hub_for(type(self), self.config)
+            self._is_known = True
+            self._join_engine()
 
     # --- state of one start ----------------------------------------------------------------------
 
@@ -122,6 +125,7 @@ class GPUSpawner(StockSpawner):
     _contents = ""  # what the image of this start holds, in words
     _has_boot_slot = False
     _undoing: asyncio.Task[None] | None = None
+    _is_known = False  # to the hub, which tells what engine serves a machine type
 
     @property
     def gpuhub(self) -> GPUHub:
@@ -173,15 +177,47 @@ class GPUSpawner(StockSpawner):
             self._story = StartStory(self.gpuhub.timings.add)
         return self._story
 
+    @observe("user_options")
+    def _follow_user_options(self, change: object) -> None:
+        if self._is_known:
+            self._join_engine()
+
+    def _join_engine(self) -> None:
+        """Become a server of the engine that the chosen machine type names.
+
+        JupyterHub makes the object before it knows what it is to start, sets the user's options on it, and
+        only then reads any option of a start from it.
+        """
+        if self.orm_spawner is None:
+            return  # nobody's, made to ask one engine
+        engine = self.gpuhub.engine_of(self._wanted_machine())
+        if type(self) is engine:
+            return
+        for name in self.traits(config=True):
+            self._trait_values.pop(name, None)  # the other engine's
+        self.__class__ = engine
+        self._load_config(self.config, section_names=engine.section_names())
+
+    def _wanted_machine(self) -> MachineType | None:
+        try:
+            return self.choose_machine()
+        except SpawnException:  # the start says why; what is left of an earlier one is still to be found
+            return self.gpuhub.machine(str(self.user_options.get("machine", "")))
+
     # --- the form --------------------------------------------------------------------------------
 
     async def machine_cards(self) -> tuple[Card, ...]:
         """The machine types with live figures, as this user may see them."""
         hub = self.gpuhub
         available = {machine.name: await hub.ask(hub.pool.availability, machine) for machine in hub.machines}
-        contents = {machine.name: await self.image_contents(machine) for machine in hub.machines}
+        contents = {machine.name: await self._contents_of(machine) for machine in hub.machines}
         longest = {machine.name: self.longest_session(machine) for machine in hub.machines}
         return cards(hub.machines, available, self._group_names(), hub.inventory.gpus, contents, longest)
+
+    async def _contents_of(self, machine: MachineType) -> str:
+        engine = self.gpuhub.engine_of(machine)
+        speaker = self if isinstance(self, engine) else engine.for_reconciliation(self.config)
+        return await speaker.image_contents(machine)
 
     def longest_session(self, machine: MachineType) -> float | None:
         """Seconds for which this user may have a machine of the type at most; None for no bound."""
@@ -279,7 +315,7 @@ class GPUSpawner(StockSpawner):
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
-        fields = ("machine", "template", "image", "shutdown", "fresh")
+        fields = ("machine", "template", "image", "shutdown", "fresh", "reset")
         return {key: form[key][0] for key in fields if form.get(key, [""])[0]}
 
     def choose_machine(self) -> MachineType:
@@ -537,6 +573,10 @@ class GPUSpawner(StockSpawner):
         self._started_from = state.get("gpubox_template", "")
 
     # --- what an engine adds ---------------------------------------------------------------------
+
+    @classmethod
+    def check_installed(cls) -> None:
+        """Raise ImportError where something that the engine needs is not installed."""
 
     @classmethod
     def for_reconciliation(cls, config: Config) -> GPUSpawner:

@@ -6,9 +6,10 @@ What is to be repaired is decided in ``reconcile``, who is over time in ``pool``
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
-from .engines import EngineError
+from .engines import Box, EngineError
 from .reconcile import AdoptBox, CloseLease, Repair, StopBox, decide
 
 if TYPE_CHECKING:
@@ -73,26 +74,30 @@ class Upkeep:
 
     async def _reconcile_once(self) -> bool:
         hub = self._hub
-        engine = hub.spawner_class.for_reconciliation(hub.config)
+        engines = [engine.for_reconciliation(hub.config) for engine in hub.engines]
         # What a spawn does between these three looks is not judged: it must be absent from the
         # busy servers both before and after.
         busy = self.busy_servers()
-        boxes = await engine.boxes(hub.pool.hub_id)
+        # Of all engines, or of none: what a silent one runs would pass for gone.
+        found = {engine: await engine.boxes(hub.pool.hub_id) for engine in engines}
+        boxes = [box for listed in found.values() for box in listed]
         leases = await hub.ask(hub.pool.held)
         busy |= self.busy_servers()
         repairs = decide(leases, boxes, busy, self.claimed_servers())
         for repair in repairs:
             hub.log.warning("Reconciling: %s", repair.reason)
             try:
-                await self._do(repair, engine)
+                await self._do(repair, found)
             except Exception as error:
                 hub.log.error("That could not be done (%s); the next round tries again.", error)
-        await engine.look_after(boxes)
+        for engine, listed in found.items():
+            await engine.look_after(listed)
         return bool(repairs)
 
-    async def _do(self, repair: Repair, engine: GPUSpawner) -> None:
+    async def _do(self, repair: Repair, found: Mapping[GPUSpawner, Collection[Box]]) -> None:
         match repair:
             case StopBox(box=box):
+                (engine,) = (engine for engine, boxes in found.items() if box in boxes)
                 await engine.stop_box(box)
             case CloseLease(lease=lease):
                 await self._hub.release(lease.id, repair.reason)

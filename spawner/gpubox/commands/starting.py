@@ -36,8 +36,14 @@ def add_to(commands: Any) -> None:
         nargs="*",
         action=_ImageToBuild,
         default="cpu",
-        metavar="[build] [cpu|cuda|cuda12]",
-        help="for the CPU (default), for NVIDIA GPUs, or for older ones and drivers 525 to 579",
+        metavar="[build] [cpu|cuda|cuda12|vm]",
+        help="for the CPU (default), for NVIDIA GPUs, for older ones and drivers 525 to 579, or the disk of"
+        " virtual machines, which libvirt gets",
+    )
+    command.add_argument("--libvirt", metavar="URI", help="with vm: which libvirt (qemu:///system)")
+    command.add_argument("--pool", help="with vm: which of its storage pools (gpubox)")
+    command.add_argument(
+        "--pool-path", metavar="FOLDER", help="with vm: the pool's folder, if it is to be made"
     )
     command.add_argument(
         "--build-arg",
@@ -88,7 +94,27 @@ def build(arguments: argparse.Namespace) -> int:
     from ..host import engine, image
 
     client = engine.ensure_engine(say("engine"))
+    if arguments.target == "vm":
+        return _build_disk(client, arguments)
     _tell_image(image.build_image(client, arguments.target, say("image"), dict(arguments.build_arguments)))
+    return 0
+
+
+def _build_disk(client: Any, arguments: argparse.Namespace) -> int:
+    from ..engines import spawner_of
+    from ..host import vmdisk
+
+    engine = spawner_of("libvirt")
+    from ..engines.guests import Guests  # there, as the line above has made sure
+
+    # As the hub's own options are where nobody sets them.
+    names = ("uri", "pool", "pool_path", "network", "subnet")
+    options = {name: str(engine.class_traits()[name].default()) for name in names}
+    named = {"uri": arguments.libvirt, "pool": arguments.pool, "pool_path": arguments.pool_path}
+    options |= {name: value for name, value in named.items() if value}
+    guests = Guests(options.pop("uri"), "", **options)
+    stem = vmdisk.make_disk(client, guests, say("disk"), dict(arguments.build_arguments))
+    say("disk")(f"{stem} is what new virtual machines start from")
     return 0
 
 
@@ -168,10 +194,12 @@ class _ImageToBuild(argparse.Action):
         match words[1:] if words[:1] == ["build"] else words:
             case []:
                 target = "cpu"
-            case [target] if target in TARGETS:
+            case [target] if target in (*TARGETS, "vm"):
                 pass
             case other:
-                parser.error(f"there is no image {' '.join(other)!r}; there are: {', '.join(TARGETS)}")
+                parser.error(
+                    f"there is no image {' '.join(other)!r}; there are: {', '.join((*TARGETS, 'vm'))}"
+                )
         setattr(namespace, self.dest, target)
 
 

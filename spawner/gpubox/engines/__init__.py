@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..spawner import GPUSpawner
 
 
 @dataclass(frozen=True)
@@ -50,3 +55,23 @@ class KeptMachine:
 
 class EngineError(RuntimeError):
     """The engine failed or did not answer. Never to be taken for "the server is not running"."""
+
+
+_ENGINES = {"libvirt": (".libvirt", "LibvirtGPUSpawner", "vm")}
+
+
+def spawner_of(engine: str) -> type[GPUSpawner]:
+    """The class of servers of an engine that machine types may name; imported only now.
+
+    Raises EngineError where what it needs is not installed.
+    """
+    module, name, extra = _ENGINES[engine]
+    try:
+        found: type[GPUSpawner] = getattr(import_module(module, __name__), name)
+        found.check_installed()
+    except ImportError as error:
+        raise EngineError(
+            f"Machine types with the engine {engine!r} need a package that is not installed ({error}):"
+            f" pip install 'gpubox[{extra}]'"
+        ) from error
+    return found

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-LOCKS = {"cpu": ("cpu",), "cuda": ("cuda", "cuda-tf"), "cuda12": ("cuda12",)}
+LOCKS = {"cpu": ("cpu",), "cuda": ("cuda", "cuda-tf"), "cuda12": ("cuda12",), "server": ("server",)}
 """The lock files of each target, that of ``/opt/ml`` first."""
 
 _FRAMEWORKS = {

@@ -15,6 +15,8 @@ from ..inventory import Inventory
 from .debian import LEAST_ENGINE
 from .engine import EngineFacts
 from .image import ImageFacts
+from .vmhost import VMHost
+from .vmhost import check as check_vm_host
 
 Mark = Literal["ok", "warn", "fail"]
 PortUser = Literal["free", "hub", "other"]
@@ -60,6 +62,7 @@ class Facts:
     server_program: str = ""
     # For servers that are processes: what on the way to the program their accounts may not pass.
     closed: str = ""
+    vms: VMHost | None = None
 
 
 def examine(facts: Facts) -> list[Check]:
@@ -229,6 +232,11 @@ def check_gpus(facts: Facts) -> Check | None:
     )
 
 
+def check_vms(facts: Facts) -> Check | None:
+    """What virtual machines need, where there is a libvirt."""
+    return None if facts.vms is None else check_vm_host(facts.vms, has_gpus=bool(facts.inventory.gpus))
+
+
 # --- image, disk, ports ----------------------------------------------------------------------------
 
 
@@ -305,6 +313,7 @@ CHECKS: tuple[Callable[[Facts], Check | None], ...] = (
     check_kept,
     check_driver,
     check_gpus,
+    check_vms,
     check_image,
     check_disk,
     check_programs,

@@ -117,6 +117,25 @@ def build_image(
     return built
 
 
+def build_into(
+    client: docker.DockerClient, target: str, folder: Path, say: Say, arguments: Mapping[str, str]
+) -> None:
+    """Build a target that is no image but files, into a folder. Raises `ImageProblem`."""
+    source = source_tree()
+    _check_buildx()
+    base = ensure_base(client, source, say)
+    command = build_command(
+        target,
+        base=base,
+        version=__version__,
+        ca=ca_bundle(os.environ),
+        holds=contents(source / "images", arguments.get("VM_OF", "cpu")),
+        more=arguments,
+        output=("--output", f"type=local,dest={folder}"),
+    )
+    _run_build(command, source, say)
+
+
 def source_tree() -> Path:
     """The checkout that this package runs from; `ImageProblem` where it runs from no checkout."""
     tree = Path(__file__).parents[3]
@@ -141,21 +160,30 @@ def ensure_base(client: docker.DockerClient, source: Path, say: Say) -> str:
 
 
 def build_command(
-    target: str, *, base: str, version: str, ca: str, holds: Contents, more: Mapping[str, str] = _NO_MORE
+    target: str,
+    *,
+    base: str,
+    version: str,
+    ca: str,
+    holds: Contents,
+    more: Mapping[str, str] = _NO_MORE,
+    output: tuple[str, ...] = (),
 ) -> list[str]:
     """The build of a target, to be run at the top of the source tree.
 
     ``ca`` is a file with the certificates that this machine trusts, empty for the public ones: the
     build reads it as a secret, so it is in no layer. ``holds`` goes into the image's labels.
-    ``more`` are build arguments beside these; of the same name, they win.
+    ``more`` are build arguments beside these; of the same name, they win. ``output`` says where it goes;
+    by default it becomes an image of the engine.
     """
     arguments = {"BASE": base, "VERSION": version, "CONTENTS": holds.words}
     if holds.cuda:
         arguments["CUDA"] = holds.cuda
     arguments |= more
     return [
-        *("docker", "buildx", "build", "--load", "--progress=plain", "-f", "images/Dockerfile"),
-        *("--target", target, "-t", image_name(target)),
+        *("docker", "buildx", "build", *(() if output else ("--load",)), "--progress=plain"),
+        *("-f", "images/Dockerfile", "--target", target),
+        *(output or ("-t", image_name(target))),
         *(word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")),
         *(["--secret", f"id=ca,src={ca}"] if ca else []),
         ".",

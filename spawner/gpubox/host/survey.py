@@ -18,7 +18,7 @@ import docker
 from .. import paths
 from ..engines import cdi
 from ..inventory import nvidia
-from . import engine, image
+from . import engine, image, vmhost
 from .doctor import Facts, PortUser
 
 
@@ -40,6 +40,7 @@ def look(engine_kind: str, ports: Mapping[int, str]) -> Facts:
         proxy_program=program("configurable-http-proxy"),
         server_program=program("jupyter-lab"),
         closed=closed_to_users() if engine_kind == "process" else "",
+        vms=vmhost.look(),
     )
     return facts if engine_kind != "docker" else _with_engine(facts, name)
 

@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pynvml
@@ -127,6 +128,51 @@ def with_problems(inventory: Inventory, problems: Mapping[str, str]) -> Inventor
         return replace(gpu, problem=problem)
 
     return replace(inventory, gpus=tuple(map(marked, inventory.gpus)))
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a card is on the bus (``0000:01:00.0``), and which programs of this host use it."""
+
+    uuid: str
+    bus_id: str
+    programs: tuple[str, ...] = ()
+
+
+def places(uuids: Sequence[str]) -> tuple[Place, ...]:
+    """Where these cards are. One that the driver does not list is left out. Blocks as `discover` does."""
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError:
+        return ()
+    try:
+        return tuple(filter(None, map(_place, uuids)))
+    finally:
+        _close()
+
+
+def _place(uuid: str) -> Place | None:
+    try:
+        handle = pynvml.nvmlDeviceGetHandleByUUID(uuid)
+        bus_id = pynvml.nvmlDeviceGetPciInfo(handle).busId
+        lists = (pynvml.nvmlDeviceGetComputeRunningProcesses, pynvml.nvmlDeviceGetGraphicsRunningProcesses)
+        running: list[Any] = [process for call in lists for process in _asked(call, handle)]
+        pids = {int(process.pid) for process in running}
+    except (pynvml.NVMLError, GPUAils):
+        return None
+    return Place(uuid, str(bus_id), tuple(f"{_program(pid)} ({pid})" for pid in sorted(pids)))
+
+
+def _asked(call: Callable[..., Sequence[Any]], handle: Any) -> Sequence[Any]:
+    nothing: Sequence[Any] = ()
+    return query(call, handle, default=nothing)
+
+
+def _program(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() or "a program"
+    except OSError:
+        return "a program"
 
 
 def _look() -> Inventory:

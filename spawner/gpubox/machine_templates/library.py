@@ -146,6 +146,11 @@ class TemplateLibrary:
         spawner = dict(self._hub.spawners()).get((owner, server))
         if spawner is None or not spawner.ready:
             raise PoolRefusal("That machine does not run; start it, then save it.", "not_held")
+        if self._hub.engine_of(spawner.machine) is not self._hub.spawner_class:
+            raise PoolRefusal(
+                "A virtual machine cannot be saved as a template: it stays as it is, started or stopped.",
+                "engine",
+            )
         images = self._need_images()
         if any(
             one.ended_at is None and (one.kind, one.owner, one.server) == ("save", owner, server)
