@@ -43,6 +43,8 @@ T = TypeVar("T")
 
 # A save is disk work: more side by side makes each of them slower.
 _SAVES_AT_ONCE = 2
+# How far one is, is told so often at most: each time the hub's whole state is put together.
+_TELL_SECONDS = 0.5
 
 
 class TemplateLibrary:
@@ -76,7 +78,8 @@ class TemplateLibrary:
         saves = [save.as_dict() for save in self._saves.values() if not save.is_old_news]
         return {"revision": self._revision, "saves": saves}
 
-    def _changed(self) -> None:
+    def changed(self) -> None:
+        """Records are others than before: those who watch are told."""
         self._revision += 1
         self._hub.tell_watchers()
 
@@ -144,8 +147,8 @@ class TemplateLibrary:
         save = Save(owner, server, name)
         self._saves[save.id] = save
         save.task = asyncio.create_task(self._save(images, save, spawner, actor, note))
-        save.task.add_done_callback(lambda task: self._changed())
-        self._changed()
+        save.task.add_done_callback(lambda task: self.changed())
+        self.changed()
         return save.as_dict()
 
     async def _save(
@@ -188,11 +191,14 @@ class TemplateLibrary:
             log.info("%s saved %s, version %d.", save.owner, save.name, version.number)
 
     async def _keep(self, images: TemplateImages, found: Found, save: Save, base: str) -> Kept:
-        loop = asyncio.get_running_loop()
+        loop, told_at = asyncio.get_running_loop(), 0.0
 
         def say(words: str) -> None:
+            nonlocal told_at
             save.words = words
-            loop.call_soon_threadsafe(self._hub.tell_watchers)
+            if time.monotonic() - told_at >= _TELL_SECONDS:
+                told_at = time.monotonic()
+                loop.call_soon_threadsafe(self._hub.tell_watchers)
 
         keeping = asyncio.ensure_future(self._on_thread(images.keep, found, save.id, base, say))
         try:
@@ -244,7 +250,7 @@ class TemplateLibrary:
         if name != found.name:
             self._check_not_official(found)
         await self._hub.ask(self._store.describe, found.id, check_name(name), check_note(note))
-        self._changed()
+        self.changed()
 
     async def share(self, actor: Actor, template: str, kind: str, name: str, accept: bool) -> None:
         """Share all versions with a user, a group or everyone.
@@ -264,21 +270,21 @@ class TemplateLibrary:
                 "secrets",
             )
         await self._hub.ask(lambda: self._store.share(found.id, share, clear=accept))
-        self._changed()
+        self.changed()
         log.info("%s shares %s with %s.", actor.name or "The command line", found.reference, name or kind)
 
     async def unshare(self, actor: Actor, template: str, kind: str, name: str) -> None:
         """Share it with somebody no more; what they have started goes on."""
         found = await self._managed(template, actor)
         await self._hub.ask(self._store.unshare, found.id, _share(kind, name))
-        self._changed()
+        self.changed()
 
     async def clear(self, actor: Actor, template: str) -> None:
         """What looks like a secret is none, says whoever manages the template: those with whom it is shared
         see these versions, too."""
         found = await self._managed(template, actor)
         await self._hub.ask(self._store.clear, found.id)
-        self._changed()
+        self.changed()
         log.info("%s says that nothing in %s is a secret.", actor.name or "The command line", found.reference)
 
     async def remove(self, actor: Actor, template: str) -> None:
@@ -299,7 +305,7 @@ class TemplateLibrary:
             except EngineError as error:
                 raise PoolRefusal(str(error), "engine") from error
             await self._hub.ask(self._store.remove_version, found.id, version.number)
-            self._changed()
+            self.changed()
             log.info("Version %d of template %s is deleted.", version.number, found.reference)
 
     async def _check_unused(self, images: TemplateImages, template: Template, version: Version) -> None:
