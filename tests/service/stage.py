@@ -28,6 +28,26 @@ from gpubox.service.viewer import Audience, Viewer
 
 PREFIX = "/services/gpubox/"
 PHONE = {"width": 390, "height": 844}
+# How much the words of an element stand out from what is behind them (WCAG 2.2, 1.4.3: 4.5 or more).
+CONTRAST = """
+element => {
+  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const rgb = (colour, under) => {
+    canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
+    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
+    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  const light = (parts) => parts.map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
+  const behind = [];
+  for (let one = element; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
+  let under = "white";
+  for (const colour of behind) under = `rgb(${rgb(colour, under)})`;
+  const [ink, paper] = [light(rgb(getComputedStyle(element).color, under)), light(rgb(under, under))];
+  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+}
+"""
 LOOK = [str(Path(gpubox.__file__).parent / "templates")]
 
 

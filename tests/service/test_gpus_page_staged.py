@@ -8,7 +8,7 @@ from playwright.sync_api import expect
 from fixtures.browser import PATIENCE_SECONDS
 from fixtures.waiting import until
 from service.labs import HOSTILE, Lab, busy_lab, large_lab
-from service.stage import PHONE, fits
+from service.stage import CONTRAST, PHONE, fits
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 FROM_RIGHT_TO_LEFT = "مستخدم‮ אבג"
@@ -146,26 +146,6 @@ WORDS = (
     ".gb-day-axis span",
     ".nav-link.active",
 )
-
-CONTRAST = """
-element => {
-  const canvas = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
-  const rgb = (colour, under) => {
-    canvas.fillStyle = under; canvas.fillRect(0, 0, 1, 1);
-    canvas.fillStyle = colour; canvas.fillRect(0, 0, 1, 1);
-    return [...canvas.getImageData(0, 0, 1, 1).data].slice(0, 3);
-  };
-  const light = (parts) => parts.map((part) => part / 255)
-    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, part, index) => sum + part * [0.2126, 0.7152, 0.0722][index], 0);
-  const behind = [];
-  for (let one = element; one; one = one.parentElement) behind.unshift(getComputedStyle(one).backgroundColor);
-  let under = "white";
-  for (const colour of behind) under = `rgb(${rgb(colour, under)})`;
-  const [ink, paper] = [light(rgb(getComputedStyle(element).color, under)), light(rgb(under, under))];
-  return (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
-}
-"""
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

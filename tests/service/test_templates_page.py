@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 from fixtures.waiting import until
 from gpubox.control.client import HubRefused
 from service.labs import HOSTILE, NOW, busy_lab, shelf, template, version
-from service.stage import PHONE, fits
+from service.stage import CONTRAST, PHONE, fits
 
 PATH = "templates"
 SECRETS = ["/opt/lab/.aws/credentials", "/opt/lab/deploy.pem"]
@@ -248,3 +248,20 @@ def test_who_may_have_none_is_told_so(shelves, look):
     sentence = "You may not use templates here; ask the admin."
     shelves.hub.answers["templates/overview"] = refusing(sentence)
     expect(look("alice", path=PATH).get_by_role("alert")).to_have_text(sentence)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_words_can_be_read_in_light_and_dark(shelves, look, scheme):
+    lab = busy_lab()
+    failed = BEGUN | {"id": "c3", "state": "failed", "words": "The disk is full.", "ended_at": NOW}
+    lab.templates["saves"] = [BEGUN, failed]
+    shelves.show(lab.state)
+    page = look("alice", path=PATH, color_scheme=scheme)
+    page.get_by_text("3 versions").click()
+    expect(page.locator(".gb-save")).to_have_count(2)
+    assert page.evaluate("document.documentElement.dataset.bsTheme") == scheme
+    parts = page.locator("#gb-templates :is(h1, h2, h3, p, li span, a, button, code, bdi, summary)")
+    shown = [part for part in parts.all() if part.is_visible() and part.inner_text()]
+    assert len(shown) > 50
+    for element in shown:
+        assert element.evaluate(CONTRAST) >= 4.5, element.evaluate("element => element.outerHTML")

@@ -45,6 +45,8 @@ T = TypeVar("T")
 
 # A save is disk work: more side by side makes each of them slower.
 _SAVES_AT_ONCE = 2
+# How far one is, is told so often at most: each time the hub's whole state is put together.
+_TELL_SECONDS = 0.5
 
 
 class TemplateLibrary:
@@ -204,11 +206,14 @@ class TemplateLibrary:
             log.info("%s saved %s, version %d.", save.owner, save.name, version.number)
 
     async def _keep(self, images: TemplateImages, found: Found, save: Save, base: str) -> Kept:
-        loop = asyncio.get_running_loop()
+        loop, told_at = asyncio.get_running_loop(), 0.0
 
         def say(words: str) -> None:
+            nonlocal told_at
             save.words = words
-            loop.call_soon_threadsafe(self._hub.tell_watchers)
+            if time.monotonic() - told_at >= _TELL_SECONDS:
+                told_at = time.monotonic()
+                loop.call_soon_threadsafe(self._hub.tell_watchers)
 
         keeping = asyncio.ensure_future(self.on_thread(images.keep, found, save.id, base, say))
         try:

@@ -37,16 +37,20 @@ function boundLengths() {
   if (select?.selectedOptions[0]?.disabled) select.value = "";
 }
 
+// Whether a machine that is kept is to go on as it was left.
+function goesOn() {
+  return form.querySelector('.gb-kept input[name="fresh"]:checked')?.value === "";
+}
+
 // What was left goes on as a machine that is kept, from nothing else than itself.
 function boundKept() {
-  const chosen = form.querySelector('.gb-kept input[name="fresh"]:checked');
   const card = form.querySelector(".gb-card:has(input:checked)");
-  const fits = !chosen || chosen.value !== "" || !card || "persistent" in card.dataset;
+  const fits = !goesOn() || !card || "persistent" in card.dataset;
   const words = "This machine does not keep what you installed: choose one that does, or start afresh.";
   card?.querySelector("input").setCustomValidity(fits ? "" : words);
   for (const name of ["template", "image"]) {
     const select = form.querySelector(`#gb-${name}`);
-    if (select) select.disabled = chosen?.value === "";
+    if (select) select.disabled = goesOn();
   }
 }
 
@@ -76,10 +80,14 @@ function chooseLinked() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("template");
   if (!wanted) return;
   const linked = [...(templates?.options ?? [])].find(({ value }) => value === wanted || value.startsWith(`${wanted}:`));
-  const missing = form.querySelector("#gb-template-missing");
-  missing.hidden = Boolean(linked);
-  missing.textContent = linked ? "" : `There is no template ${wanted} that you may start from: it was deleted, or is not shared with you.`;
   if (linked) templates.value = linked.value;
+  const missing = form.querySelector("#gb-template-missing");
+  missing.textContent = !linked
+    ? `There is no template ${wanted} that you may start from: it was deleted, or is not shared with you.`
+    : goesOn()
+      ? `Your machine is there as you left it. To start from ${wanted} instead, choose to start afresh, or add a machine of another name on your home page.`
+      : "";
+  missing.hidden = !missing.textContent;
 }
 
 const templates = form?.querySelector("#gb-template");
@@ -93,6 +101,7 @@ addEventListener("hashchange", () => {
 });
 
 form?.addEventListener("change", bound);
+form?.querySelector(".gb-kept")?.addEventListener("change", chooseLinked);
 if (form) bound();
 form?.addEventListener("submit", (event) => {
   if (agreed()) submitted = true;
