@@ -65,6 +65,16 @@ def leave(hub, user, server=""):
     assert code == 0, output
 
 
+@pytest.fixture
+def left(hub):
+    """What alice has left, by this test or one before."""
+    if not any(box.name == f"{hub.prefix}-alice-" for box in hub.containers(all=True)):
+        hub.run("alice", "kept-h100")
+        leave(hub, "alice")
+        hub.stop("alice")
+    return hub.container("alice")
+
+
 def is_left(hub, user, server=""):
     return hub.container(user, server).exec_run(["cat", "/opt/file"]).output == b"left\n"
 
@@ -139,7 +149,7 @@ def test_a_stopped_machine_is_there_again_on_another_gpu_with_another_token(hub,
     hub.stop_all()
 
 
-def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver):
+def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver, left):
     hub.run("alice", "kept-cpu")
     assert nodes(hub, driver, "alice") == [] and is_left(hub, "alice")
     config = hub.container("alice").attrs["HostConfig"]
@@ -156,7 +166,7 @@ def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver):
     hub.stop("alice")
 
 
-def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, driver):
+def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, driver, left):
     for user in ("alice", "bob"):
         hub.run(user, "kept-h100")
     leave(hub, "bob")
@@ -179,7 +189,7 @@ def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, dri
     hub.api("DELETE", "/users/bob")
 
 
-def test_a_start_that_is_cancelled_leaves_what_was_left(hub, driver):
+def test_a_start_that_is_cancelled_leaves_what_was_left(hub, left):
     hub.ask_for("alice", "kept-h100")
     hub.until(lambda: specs(hub), "it is being started")
     hub.stop("alice")
@@ -189,10 +199,9 @@ def test_a_start_that_is_cancelled_leaves_what_was_left(hub, driver):
     hub.stop("alice")
 
 
-def test_afresh_deletes_the_machine_that_was_meant_and_no_later_one(hub):
-    first = hub.container("alice").id
+def test_afresh_deletes_the_machine_that_was_meant_and_no_later_one(hub, left):
     hub.run("alice", "kept-cpu", fresh=kept_key(hub, "alice"))
-    assert hub.container("alice").id != first and not is_left(hub, "alice")
+    assert hub.container("alice").id != left.id and not is_left(hub, "alice")
     leave(hub, "alice")
     hub.stop("alice")
     # The hub keeps the options of a start for those that bring none.

@@ -115,10 +115,19 @@ def lab(hub):
     return file, before
 
 
-def test_a_file_brings_a_template_to_another_hub(hub, lab):
+@pytest.fixture(scope="module")
+def private(hub, lab):
+    """Another template of Alice's, which is shared with nobody."""
+    hub.run("alice", "cpu")
+    install(hub, "alice", "for nobody else")
+    assert ended(hub, begin(hub, "alice", "private"))["state"] == "done"
+    hub.stop("alice")
+
+
+def test_a_file_brings_a_template_to_another_hub(hub, lab, private):
     file, before = lab
     assert file.stat().st_mode & 0o077 == 0
-    assert "there already" in gpubox(hub, "export", "alice/one", file).stderr
+    assert "there already" in gpubox(hub, "export", "alice/private", file).stderr
     done = gpubox(hub, "import", file, "--owner", "bob")
     assert done.returncode == 0 and "Taken in as bob/lab." in done.stdout, done.stderr
     assert "/opt/lab/.netrc" in done.stdout
@@ -160,7 +169,7 @@ def changed(file, target, change):
 
 
 def test_a_files_config_cannot_make_root_of_who_starts_it_nor_take_a_layer_that_is_not_in_it(
-    hub, lab, tmp_path
+    hub, lab, private, tmp_path
 ):
     file, _ = lab
 
@@ -173,7 +182,7 @@ def test_a_files_config_cannot_make_root_of_who_starts_it_nor_take_a_layer_that_
     assert done.returncode == 0, done.stderr
     assert started_with(hub, "bob", "bob/root") == "from alice"  # as uid 1000, which that looks at
 
-    private = hub.engine().images.get(image_of(hub, "alice", "one")).attrs["RootFS"]["Layers"]
+    private = hub.engine().images.get(image_of(hub, "alice", "private")).attrs["RootFS"]["Layers"]
 
     def others(config):
         config["rootfs"]["diff_ids"] = private
@@ -243,7 +252,7 @@ def test_a_registry_brings_a_template_to_another_hub(hub, lab, registry):
 
 def test_only_admins_move_templates(hub, lab):
     for what, fields in (
-        ("send", {"template": "alice/one", "path": "/tmp/x", "target": ""}),
+        ("send", {"template": "alice/private", "path": "/tmp/x", "target": ""}),
         ("bring", {"owner": "alice", "name": "x", "path": "/etc/passwd", "source": ""}),
     ):
         with pytest.raises(HubRefused) as refused:
