@@ -17,8 +17,9 @@ CPU = {"name": "kept-cpu", "title": "Kept CPU", "cpus": 1, "memory": "256M", "pe
 H100 = {"name": "kept-h100", "title": "Kept H100", "gpu": "H100", "memory": "512M", "persistent": True}
 ROOT = {**CPU, "name": "kept-root", "title": "Kept with root", "root": True}
 PLAIN = {"name": "plain", "title": "Plain H100", "gpu": "H100"}
+OWN = f"gpubox-test/kept-{os.getpid()}"
 CONFIG = f"""
-c.DockerSpawner.image = "gpubox-test/kept:now"
+c.DockerSpawner.image = "{OWN}:now"
 c.DockerSpawner.cmd = {STAND_IN_SERVER!r}
 c.GPUHub.rules = [{{"users": ["dora"], "kept": "1M", "words": "Ask Dr. Ada."}}]
 c.Spawner.environment = {{"ODD": "two\\nlines and 'quotes' $(reboot)"}}
@@ -42,9 +43,9 @@ KeepingSpawner._spec_files = nowhere  # in place of an engine whose directories 
 @pytest.fixture(scope="module")
 def now(docker_client):
     """An image of the test's own, as its machines start from."""
-    docker_client.images.get(IMAGE).tag("gpubox-test/kept", "now")
+    docker_client.images.get(IMAGE).tag(OWN, "now")
     yield
-    docker_client.images.remove("gpubox-test/kept:now", force=True)
+    docker_client.images.remove(f"{OWN}:now", force=True)
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +91,7 @@ def token(hub, user, server=""):
 
 def is_taken(hub, token):
     """Whether the hub takes a token."""
-    answer = requests.get(
-        f"{hub.url}/hub/api/user", headers={"Authorization": f"token {token}"}, timeout=30
-    )
+    answer = requests.get(f"{hub.url}/hub/api/user", headers={"Authorization": f"token {token}"}, timeout=30)
     return answer.status_code == 200
 
 
@@ -112,8 +111,8 @@ def kept_key(hub, user, server=""):
 
 def renew(hub):
     """Make the image anew."""
-    box = hub.engine().containers.create("gpubox-test/kept:now")
-    box.commit("gpubox-test/kept", "now")
+    box = hub.engine().containers.create(f"{OWN}:now")
+    box.commit(OWN, "now")
     box.remove()
 
 

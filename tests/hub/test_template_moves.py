@@ -31,7 +31,7 @@ def hub(make_module_hub, registry):
     client = hub.engine()
     for image in client.images.list():
         for tag in image.tags:
-            if hub.id in tag or tag.startswith("gpubox/exported:"):
+            if hub.id in tag:
                 client.images.remove(tag, force=True)
 
 
@@ -147,10 +147,10 @@ def test_docker_itself_reads_the_file(hub, lab):
     client = hub.engine()
     with file.open("rb") as stream:
         (image,) = client.images.load(stream)
-    assert "gpubox/exported:lab" in image.tags
+    assert f"gpubox/exported-{hub.id}:lab" in image.tags
     assert client.containers.run(image.id, ["cat", "/opt/lab/file"], remove=True) == b"from alice\n"
     assert not [pair for pair in image.attrs["Config"]["Env"] or () if "JUPYTERHUB" in pair]
-    client.images.remove("gpubox/exported:lab")
+    client.images.remove(f"gpubox/exported-{hub.id}:lab")
 
 
 def changed(file, target, change):
