@@ -138,3 +138,14 @@ def test_a_kept_container_serves_only_the_same_gpus_and_machine():
     assert not container.is_same_machine(kept, replace(SPEC, gpus=("GPU-other",)))
     assert not container.is_same_machine(kept, replace(SPEC, machine="2x-h100"))
     assert not container.is_same_machine({"Config": {"Labels": None}}, SPEC)
+
+
+def test_a_templates_user_is_a_number_or_the_one_that_boxes_run_as():
+    def user(named, *, is_template):
+        image = {"Config": {"User": named}}
+        return container.user_of(image, is_template=is_template)
+
+    assert user("jovyan", is_template=False) == "jovyan"
+    assert user("jovyan", is_template=True) == ""  # whoever made it may have written that this is uid 0
+    assert user("1000:100", is_template=True) == "1000:100"
+    assert container.create_arguments({}, SPEC, "cdi", "", "1000:100")["user"] == "1000:100"

@@ -17,8 +17,9 @@ CPU = {"name": "kept-cpu", "title": "Kept CPU", "cpus": 1, "memory": "256M", "pe
 H100 = {"name": "kept-h100", "title": "Kept H100", "gpu": "H100", "memory": "512M", "persistent": True}
 ROOT = {**CPU, "name": "kept-root", "title": "Kept with root", "root": True}
 PLAIN = {"name": "plain", "title": "Plain H100", "gpu": "H100"}
+OWN = f"gpubox-test/kept-{os.getpid()}"
 CONFIG = f"""
-c.DockerSpawner.image = "gpubox-test/kept:now"
+c.DockerSpawner.image = "{OWN}:now"
 c.DockerSpawner.cmd = {STAND_IN_SERVER!r}
 c.GPUHub.rules = [{{"users": ["dora"], "kept": "1M", "words": "Ask Dr. Ada."}}]
 c.Spawner.environment = {{"ODD": "two\\nlines and 'quotes' $(reboot)"}}
@@ -42,9 +43,9 @@ KeepingSpawner._spec_files = nowhere  # in place of an engine whose directories 
 @pytest.fixture(scope="module")
 def now(docker_client):
     """An image of the test's own, as its machines start from."""
-    docker_client.images.get(IMAGE).tag("gpubox-test/kept", "now")
+    docker_client.images.get(IMAGE).tag(OWN, "now")
     yield
-    docker_client.images.remove("gpubox-test/kept:now", force=True)
+    docker_client.images.remove(f"{OWN}:now", force=True)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +66,16 @@ def leave(hub, user, server=""):
     assert code == 0, output
 
 
+@pytest.fixture
+def left(hub):
+    """What alice has left, by this test or one before."""
+    if not any(box.name == f"{hub.prefix}-alice-" for box in hub.containers(all=True)):
+        hub.run("alice", "kept-h100")
+        leave(hub, "alice")
+        hub.stop("alice")
+    return hub.container("alice")
+
+
 def is_left(hub, user, server=""):
     return hub.container(user, server).exec_run(["cat", "/opt/file"]).output == b"left\n"
 
@@ -80,9 +91,7 @@ def token(hub, user, server=""):
 
 def is_taken(hub, token):
     """Whether the hub takes a token."""
-    answer = requests.get(
-        f"{hub.url}/hub/api/user", headers={"Authorization": f"token {token}"}, timeout=30
-    )
+    answer = requests.get(f"{hub.url}/hub/api/user", headers={"Authorization": f"token {token}"}, timeout=30)
     return answer.status_code == 200
 
 
@@ -102,8 +111,8 @@ def kept_key(hub, user, server=""):
 
 def renew(hub):
     """Make the image anew."""
-    box = hub.engine().containers.create("gpubox-test/kept:now")
-    box.commit("gpubox-test/kept", "now")
+    box = hub.engine().containers.create(f"{OWN}:now")
+    box.commit(OWN, "now")
     box.remove()
 
 
@@ -139,7 +148,7 @@ def test_a_stopped_machine_is_there_again_on_another_gpu_with_another_token(hub,
     hub.stop_all()
 
 
-def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver):
+def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver, left):
     hub.run("alice", "kept-cpu")
     assert nodes(hub, driver, "alice") == [] and is_left(hub, "alice")
     config = hub.container("alice").attrs["HostConfig"]
@@ -156,7 +165,7 @@ def test_it_is_started_as_another_type_and_no_other_than_fits(hub, driver):
     hub.stop("alice")
 
 
-def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, driver):
+def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, driver, left):
     for user in ("alice", "bob"):
         hub.run(user, "kept-h100")
     leave(hub, "bob")
@@ -179,7 +188,7 @@ def test_what_runs_outlives_the_hub_and_is_kept_when_it_ends_without_it(hub, dri
     hub.api("DELETE", "/users/bob")
 
 
-def test_a_start_that_is_cancelled_leaves_what_was_left(hub, driver):
+def test_a_start_that_is_cancelled_leaves_what_was_left(hub, left):
     hub.ask_for("alice", "kept-h100")
     hub.until(lambda: specs(hub), "it is being started")
     hub.stop("alice")
@@ -189,10 +198,9 @@ def test_a_start_that_is_cancelled_leaves_what_was_left(hub, driver):
     hub.stop("alice")
 
 
-def test_afresh_deletes_the_machine_that_was_meant_and_no_later_one(hub):
-    first = hub.container("alice").id
+def test_afresh_deletes_the_machine_that_was_meant_and_no_later_one(hub, left):
     hub.run("alice", "kept-cpu", fresh=kept_key(hub, "alice"))
-    assert hub.container("alice").id != first and not is_left(hub, "alice")
+    assert hub.container("alice").id != left.id and not is_left(hub, "alice")
     leave(hub, "alice")
     hub.stop("alice")
     # The hub keeps the options of a start for those that bring none.

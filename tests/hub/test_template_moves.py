@@ -31,7 +31,7 @@ def hub(make_module_hub, registry):
     client = hub.engine()
     for image in client.images.list():
         for tag in image.tags:
-            if hub.id in tag or tag.startswith("gpubox/exported:"):
+            if hub.id in tag:
                 client.images.remove(tag, force=True)
 
 
@@ -115,10 +115,19 @@ def lab(hub):
     return file, before
 
 
-def test_a_file_brings_a_template_to_another_hub(hub, lab):
+@pytest.fixture(scope="module")
+def private(hub, lab):
+    """Another template of Alice's, which is shared with nobody."""
+    hub.run("alice", "cpu")
+    install(hub, "alice", "for nobody else")
+    assert ended(hub, begin(hub, "alice", "private"))["state"] == "done"
+    hub.stop("alice")
+
+
+def test_a_file_brings_a_template_to_another_hub(hub, lab, private):
     file, before = lab
     assert file.stat().st_mode & 0o077 == 0
-    assert "there already" in gpubox(hub, "export", "alice/one", file).stderr
+    assert "there already" in gpubox(hub, "export", "alice/private", file).stderr
     done = gpubox(hub, "import", file, "--owner", "bob")
     assert done.returncode == 0 and "Taken in as bob/lab." in done.stdout, done.stderr
     assert "/opt/lab/.netrc" in done.stdout
@@ -138,10 +147,10 @@ def test_docker_itself_reads_the_file(hub, lab):
     client = hub.engine()
     with file.open("rb") as stream:
         (image,) = client.images.load(stream)
-    assert "gpubox/exported:lab" in image.tags
+    assert f"gpubox/exported-{hub.id}:lab" in image.tags
     assert client.containers.run(image.id, ["cat", "/opt/lab/file"], remove=True) == b"from alice\n"
     assert not [pair for pair in image.attrs["Config"]["Env"] or () if "JUPYTERHUB" in pair]
-    client.images.remove("gpubox/exported:lab")
+    client.images.remove(f"gpubox/exported-{hub.id}:lab")
 
 
 def changed(file, target, change):
@@ -160,7 +169,7 @@ def changed(file, target, change):
 
 
 def test_a_files_config_cannot_make_root_of_who_starts_it_nor_take_a_layer_that_is_not_in_it(
-    hub, lab, tmp_path
+    hub, lab, private, tmp_path
 ):
     file, _ = lab
 
@@ -173,7 +182,7 @@ def test_a_files_config_cannot_make_root_of_who_starts_it_nor_take_a_layer_that_
     assert done.returncode == 0, done.stderr
     assert started_with(hub, "bob", "bob/root") == "from alice"  # as uid 1000, which that looks at
 
-    private = hub.engine().images.get(image_of(hub, "alice", "one")).attrs["RootFS"]["Layers"]
+    private = hub.engine().images.get(image_of(hub, "alice", "private")).attrs["RootFS"]["Layers"]
 
     def others(config):
         config["rootfs"]["diff_ids"] = private
@@ -243,7 +252,7 @@ def test_a_registry_brings_a_template_to_another_hub(hub, lab, registry):
 
 def test_only_admins_move_templates(hub, lab):
     for what, fields in (
-        ("send", {"template": "alice/one", "path": "/tmp/x", "target": ""}),
+        ("send", {"template": "alice/private", "path": "/tmp/x", "target": ""}),
         ("bring", {"owner": "alice", "name": "x", "path": "/etc/passwd", "source": ""}),
     ):
         with pytest.raises(HubRefused) as refused:

@@ -84,6 +84,15 @@ def create_arguments(
     return arguments
 
 
+def user_of(image: Mapping[str, Any], *, is_template: bool) -> str:
+    """The user that an image (an inspect record) names, where that can be believed; else empty.
+
+    A name is looked up in the image's own /etc/passwd, and of a template's somebody was root: it may say 0.
+    """
+    named = str(image["Config"].get("User") or "")
+    return "" if is_template and not named.split(":")[0].isdecimal() else named
+
+
 def _volumes(stock: Sequence[str], host_config: Mapping[str, Any], spec: BoxSpec) -> list[str]:
     """Mount points: the stock ones, and what templates must not have, which goes with the container."""
     private = PRIVATE + PRIVATE_OF_ROOT if spec.root else PRIVATE

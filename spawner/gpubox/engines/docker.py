@@ -244,7 +244,7 @@ class DockerGPUSpawner(KeepingSpawner):
 
         def with_machine(method: str, *args: Any, **kwargs: Any) -> asyncio.Future[Any]:
             if method == "create_container":
-                user = image["Config"].get("User") or ""
+                user = container.user_of(image, is_template=self._template is not None)
                 kwargs = container.create_arguments(kwargs, spec, attachment, user, self.run_as)
                 if machine.persistent:
                     kwargs = self.keeping_arguments(kwargs, image, machine, has_cdi=has_cdi)

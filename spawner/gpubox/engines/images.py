@@ -28,8 +28,6 @@ from .streams import ERRORS, Stream, filtered, in_words
 
 # overlayfs takes 128 layers; a machine on top and a base image that grows need some of them.
 MOST_LAYERS = 64
-# What an image is called in a file, and at the engine for as long as it is written.
-EXPORTED = "gpubox/exported"
 _TRIES = 3
 _FLAT = "-flat"
 _KEY_BYTES = 65536
@@ -80,6 +78,8 @@ class TemplateImages:
         self._per_thread = threading.local()
         self._saving = f"gpubox/saving-{hub_id}"
         self._kept = f"gpubox/template-{hub_id}"
+        # What an image is called in a file, and at the engine for as long as it is written.
+        self.exported = f"gpubox/exported-{hub_id}"
 
     def connect(self) -> Any:
         """A client of its own."""
@@ -323,7 +323,7 @@ class TemplateImages:
     @in_words
     def sweep(self) -> int:
         """Remove what saves of a hub that ended in the middle have left; how many images that were."""
-        left = [*self.client.images(self._saving), *self.client.images(EXPORTED)]
+        left = [*self.client.images(self._saving), *self.client.images(self.exported)]
         for image in left:
             for tag in image["RepoTags"] or ():
                 self.remove_quietly(tag)

@@ -29,7 +29,7 @@ from ..machine_templates.packing import (
 )
 from ..refusal import PoolRefusal
 from . import layers
-from .images import EXPORTED, TemplateImages
+from .images import TemplateImages
 from .streams import in_words, piped
 
 # A registry's host has a dot or a port; without one, the name would be Docker Hub's, or an image's of here.
@@ -85,7 +85,7 @@ class Transfers:
         if path.exists():
             raise PoolRefusal(f"{path} is there already: choose another name, or remove it.", "file")
         draft = path.with_name(f".{path.name}.part")
-        name = f"{EXPORTED}:{told.name}"
+        name = f"{self._images.exported}:{told.name}"
         with self._one_export, self._described(image, told, name) as size:
             try:
                 with open(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
