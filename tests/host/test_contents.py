@@ -33,7 +33,8 @@ def test_every_target_says_what_it_holds(target):
 
 def test_every_target_has_its_locks_and_its_stage():
     dockerfile = (IMAGES / "Dockerfile").read_text()
-    assert set(LOCKS) == set(TARGETS)
+    # `server` is no image: disks of virtual machines are made of it.
+    assert set(LOCKS) == {*TARGETS, "server"}
     for target, locks in LOCKS.items():
         assert f" AS {target}\n" in dockerfile
         assert all((IMAGES / "locks" / f"{name}.lock").is_file() for name in locks)
