@@ -6,12 +6,12 @@ from gpubox.paths import closed_to
 
 
 @pytest.fixture
-def program(tmp_path):
+def program(tmp_path, open_way):
     home = tmp_path / "home"
     (home / "bin").mkdir(parents=True)
     program = home / "bin" / "server"
     program.touch()
-    for path in (tmp_path, tmp_path.parent, tmp_path.parents[1], home, home / "bin", program):
+    for path in (home, home / "bin", program):
         path.chmod(0o755)
     return program
 

@@ -142,7 +142,7 @@ def test_log_in_pick_work_and_stop(hub, log_in):
         page.get_by_text("Hub Control Panel").click()
     home = opened.value
     home.get_by_role("button", name="Stop").click()
-    expect(home.get_by_text("Stopped")).to_be_visible()
+    expect(home.get_by_text("Stopped", exact=True)).to_be_visible()
     assert not hub.open_leases() and not hub.containers(all=True)
     home.get_by_role("link", name="Start").click()
     expect(card(home, "1x H100")).to_contain_text("2 of 2 free")

@@ -61,7 +61,8 @@ def listen(notices, user, server=""):
 
     def send(text):
         name, data = text.strip().split("\n")
-        got.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+        if name != "event: saves":
+            got.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
 
     return got, notices.boxes.add(user, server, send)
 

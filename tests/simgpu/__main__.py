@@ -56,23 +56,34 @@ def _found_by_all(driver: SimulatedLibrary) -> Iterator[None]:
             link.unlink()
 
 
+PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+
+def _take_signals() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
+
+
 def _run(command: list[str], driver: SimulatedLibrary) -> int:
     """Runs the command to its end. It gets the terminal's Ctrl-C itself, and our SIGTERM from us."""
     names = ", ".join(gpu.name for gpu in driver.gpus) or "none"
     announcement = f"Simulated GPUs: {driver.specification}. They show how it all works; nothing computes."
     print(f"simgpu: simulated GPUs are installed while this runs: {names}.", file=sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What comes before there is anybody to pass it on to waits.
+    signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
+    for number in PASSED_ON:
+        signal.signal(number, lambda received, _: process.send_signal(received))
     try:
         process = subprocess.Popen(
             command,
             env={**os.environ, **driver.environment(), "GPUBOX_ANNOUNCEMENT": announcement},
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=_take_signals,
         )
     except OSError as error:
         print(f"simgpu: {command[0]} cannot be run: {error.strerror}.", file=sys.stderr)
         return 127
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda received, _: process.send_signal(received))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     status = process.wait()
     return status if status >= 0 else 128 - status
 

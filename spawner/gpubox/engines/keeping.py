@@ -39,10 +39,7 @@ _SIZE_SECONDS = 1.5
 class KeepingSpawner(GPUSpawner, DockerSpawner):
     """DockerSpawner whose container outlives its starts where the machine type is persistent."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._removes = bool(self.remove)
-
+    _removes: bool | None = None  # what is configured for containers that are not kept
     _keeps = False  # whether the container of this start or server is a kept one
     _resumed = False  # whether the start under way goes on with what was kept
     _afresh = ""  # the kept container that the user gave up
@@ -50,6 +47,8 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
 
     def _set_keeps(self, keeps: bool) -> None:
         self._keeps = keeps
+        if self._removes is None:
+            self._removes = bool(self.remove)
         self.remove: bool = self._removes and not keeps
 
     @property

@@ -246,8 +246,8 @@ class TemplateLibrary:
         used = await self._used(save.owner)
         if used + save.size_bytes > limit[0]:
             raise PoolRefusal(
-                f"This would take {_gib(save.size_bytes)}, and your templates take {_gib(used)} of the"
-                f" {_gib(limit[0])} that you may have. Delete one that you need no more. {limit[1]}".strip(),
+                f"This would take {_gb(save.size_bytes)}, and your templates take {_gb(used)} of the"
+                f" {_gb(limit[0])} that you may have. Delete one that you need no more. {limit[1]}".strip(),
                 "over_quota",
             )
 
@@ -403,5 +403,5 @@ def _share(kind: str, name: str) -> Share:
     return Share(kind, name)
 
 
-def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.1f} GiB"
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.1f} GB"
