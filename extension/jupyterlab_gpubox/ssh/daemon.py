@@ -22,6 +22,7 @@ from functools import cache
 from pathlib import Path
 
 _ELSEWHERE = "/usr/local/sbin:/usr/sbin:/sbin"  # where sshd is, and a user's PATH need not lead
+_BUFFER_BYTES = 1024 * 1024  # the system may allow less
 _KEY = re.compile(r"[a-z0-9@.-]{1,64} [A-Za-z0-9+/=]{1,2048}")
 # What a session sets by itself, or what belongs to the server's own terminal.
 _NOT_PASSED_ON = re.compile(
@@ -84,6 +85,8 @@ class Daemon:
         allowed.write_text(f"{key}\n")
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
+        for end in (ours, theirs):
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(self.program, "-i", "-e", "-f", str(self.directory / "config")),

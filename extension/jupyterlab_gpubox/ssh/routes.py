@@ -38,7 +38,8 @@ ACTIVITY = "ssh_last_activity"
 """Jupyter Server counts settings of such names as its activity (serverapp.py, ``last_activity``)."""
 
 _LONGEST_MESSAGE_BYTES = 4 * 2**20
-_CHUNK_BYTES = 256 * 1024
+_CHUNK_BYTES = 1024 * 1024
+_BULK_BYTES, _BULK_SECONDS = 32 * 1024, 0.001
 
 
 class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
@@ -117,6 +118,9 @@ class SSHHandler(WebSocketMixin, WebSocketHandler, JupyterHandler):
         try:
             while told := await loop.sock_recv(connection.socket, _CHUNK_BYTES):
                 await self.write_message(told, binary=True)
+                if len(told) >= _BULK_BYTES:
+                    # A large file: the more goes at once, the less work it is for all on the way.
+                    await asyncio.sleep(_BULK_SECONDS)
         except (OSError, WebSocketClosedError):
             pass
         finally:
