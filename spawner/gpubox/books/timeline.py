@@ -89,17 +89,18 @@ def _spans(period: Period, now: float) -> sa.Select[Any]:
     """A row for each slot that a lease held; each lease's together."""
     told = ("id", "user", "server", "machine", "groups", "granted_at", "released_at")
     ended = sa.func.coalesce(_lease.released_at, now)
+    granted = _lease.granted_at + 0.0  # a sum, of which no index knows: most leases were granted before
     return (
         sa.select(*(_lease[name] for name in told), _held.gpu_uuid, _held.slot, _held.slots)
         .select_from(sa.join(tables.lease, tables.lease_gpu, _held.lease_id == _lease.id))
         .where(
-            _lease.granted_at < period.end,
+            granted < period.end,
             # An index knows these; a clock that was set back may have ended a lease before it began.
             sa.or_(_lease.released_at.is_(None), _lease.released_at > period.begin),
             ended > period.begin,
             ended > _lease.granted_at,
         )
-        .order_by(_lease.granted_at, _lease.id, _held.gpu_uuid, _held.slot)
+        .order_by(granted, _lease.id, _held.gpu_uuid, _held.slot)
     )
 
 
