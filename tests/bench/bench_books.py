@@ -57,20 +57,15 @@ def measure(name: str, url: str) -> float:
     _close_months(name, engine, month.end)
     slowest = 0.0
     years = books.Period(month.end - YEARS * 366 * DAY, month.end)
-    every: tuple[books.Key, ...] = ("month", "user", "group", "machine")
-    for by in every:
+    asked: list[tuple[str, books.Period, books.Key]] = [("all", years, "month"), ("a month", month, "day")]
+    keys: tuple[books.Key, ...] = ("user", "group", "machine")
+    asked += [(what, period, by) for what, period, _ in asked for by in keys]
+    for what, period, by in asked:
         begun = time.perf_counter()
-        bill = books.usage(engine, years, now=month.end, by=by)
-        slowest = max(slowest, taken := time.perf_counter() - begun)
-        counted = f"{bill.total.leases} leases, {len(bill.rows)} lines"
-        print(f"{name}: usage of all by {by}: {taken:.2f} s, {counted}", flush=True)
-    keys: tuple[books.Key, ...] = ("user", "group", "machine", "day")
-    for by in keys:
-        begun = time.perf_counter()
-        bill = books.usage(engine, month, now=month.end, by=by)
+        bill = books.usage(engine, period, now=month.end, by=by)
         slowest = max(slowest, taken := time.perf_counter() - begun)
         counted = f"{bill.total.leases} of {LEASES} leases, {len(bill.rows)} lines"
-        print(f"{name}: usage of a month by {by}: {taken:.2f} s, {counted}", flush=True)
+        print(f"{name}: usage of {what} by {by}: {taken:.2f} s, {counted}", flush=True)
     begun = time.perf_counter()
     timelines = books.history(engine, books.day(f"{MONTH}-15"), now=month.end)
     slowest = max(slowest, taken := time.perf_counter() - begun)
