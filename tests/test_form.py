@@ -214,7 +214,7 @@ KEPT = KeptMachine("0123456789abcdef01", "ada", "", "h100", "gpubox/cpu:latest",
 
 
 def test_a_machine_that_is_kept_goes_on_unless_this_very_one_is_given_up():
-    found = Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=KEPT))
+    found = Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=[KEPT]))
     assert found.checked == ["", "cpu"]
     assert found.radios["0123456789abcdef"]["name"] == "fresh"
     words = " ".join(found.text)
@@ -222,10 +222,20 @@ def test_a_machine_that_is_kept_goes_on_unless_this_very_one_is_given_up():
     assert "Your home is not touched" in words
     sizeless = replace(KEPT, size_bytes=None, is_old=False)
     words = " ".join(
-        Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=sizeless)).text
+        Radios(render_options_form([CPU], images=(), currency="$", selected="", kept=[sizeless])).text
     )
     assert "changed ·" not in words and "older" not in words
     assert "As I left it" not in form(CPU).text
+
+
+def test_of_a_container_and_a_virtual_machine_that_are_kept_each_can_be_given_up():
+    machine = replace(KEPT, id="fedcba9876543210", engine="libvirt", size_bytes=10**9)
+    html = render_options_form([CPU], images=(), currency="$", selected="", kept=[KEPT, machine])
+    found = Radios(html)
+    assert found.checked[0] == ""
+    assert {"0123456789abcdef", "fedcba9876543210"} <= set(found.radios)
+    assert "Virtual machine · Kept since" in " ".join(found.text)
+    assert html.count('data-engine="libvirt"') == 2
 
 
 def test_images_that_do_not_say_what_is_in_them_leave_no_trace():
@@ -234,7 +244,7 @@ def test_images_that_do_not_say_what_is_in_them_leave_no_trace():
 
 def told(reference, *, mine, startable=(1, 2), note=""):
     owner, _, name = reference.partition("/")
-    same = {"base": "gpubox/cpu:latest", "saved_at": 1795430000.0}
+    same = {"base": "gpubox/cpu:latest", "saved_at": 1795430000.0, "engine": ""}
     versions = [{"number": number, "size_bytes": 1.4e9 * number, **same} for number in (1, 2)]
     facts = {"owner": owner, "name": name, "note": note, "mine": mine, "startable": list(startable)}
     return {"reference": reference, "versions": versions, **facts}
@@ -247,6 +257,11 @@ def test_templates_tell_who_from_what_how_large_and_when_ones_own_first():
     assert [choice.reference for choice in choices] == ["ben/lab:2", "ben/lab:1", "ada/<b>:1"]
     assert choices[0].words == "lab, version 2 · 2.8 GB more than gpubox/cpu:latest · saved 23 Nov 2026"
     assert choices[2].facts == "by ada · 1.4 GB more than gpubox/cpu:latest · saved 23 Nov 2026"
+    one = told("ben/vm", mine=True, startable=[2])
+    one["versions"][1]["engine"] = "libvirt"
+    (choice,) = template_choices([one])
+    assert choice.facts == "virtual machine, 2.8 GB, made from gpubox/cpu:latest · saved 23 Nov 2026"
+    assert choice.engine == "libvirt"
     html = render_options_form(
         [CPU], images=[], currency="$", selected="", templates=choices, template="ben/lab:1"
     )

@@ -228,7 +228,6 @@ def test_a_type_names_the_engine_that_runs_it():
         ({"engine": "libvirt", "gpu": "A100", "sharing": "shared: 2"}, "has its GPU whole"),
         ({"engine": "libvirt", "sharing": "mig: 1g.10gb"}, "has its GPU whole"),
         ({"engine": "libvirt", "disk": "fast NVMe"}, "size of disk"),
-        ({"engine": "libvirt", "template": "ada/lab"}, "templates are of containers"),
     ],
 )
 def test_what_a_virtual_machine_cannot_be_is_refused(fields, expected):

@@ -132,6 +132,8 @@ template_version = sa.Table(
     # Paths that look like a secret; others see the version once its owner has said that they are none.
     sa.Column("secrets", sa.JSON, nullable=False),
     sa.Column("cleared", sa.Boolean, nullable=False),
+    # Of machine types: empty for containers, whose image it is, or libvirt.
+    sa.Column("engine", sa.String(32), nullable=False, server_default=""),
 )
 
 template_share = sa.Table(

@@ -69,6 +69,7 @@ class Card:
     contents: str = ""
     has_gpu: bool = True
     persistent: bool = False
+    engine: str = ""
 
     @property
     def state(self) -> str:
@@ -156,6 +157,7 @@ class Choice:
     note: str
     facts: str
     mine: bool
+    engine: str = ""
 
     @property
     def words(self) -> str:
@@ -181,13 +183,16 @@ def _choice(template: Mapping[str, Any], version: Mapping[str, Any]) -> Choice:
     saved = datetime.fromtimestamp(version["saved_at"]).strftime("%d %b %Y")
     mine: bool = template["mine"]
     facts = ["" if mine else f"by {template['owner']}"]
-    facts += [f"{size_words(version['size_bytes'])} more than {version['base']}", f"saved {saved}"]
+    size, base = size_words(version["size_bytes"]), version["base"]
+    made = f"virtual machine, {size}, made from {base}" if version["engine"] else f"{size} more than {base}"
+    facts += [made, f"saved {saved}"]
     return Choice(
         reference=f"{template['reference']}:{version['number']}",
         title=f"{template['name'] if mine else template['reference']}, version {version['number']}",
         note=template["note"],
         facts=" · ".join(filter(None, facts)),
         mine=mine,
+        engine=version["engine"],
     )
 
 
@@ -211,11 +216,11 @@ def render_options_form(
     shutdown_choices: Sequence[str] = (),
     templates: Sequence[Choice] = (),
     template: str = "",
-    kept: KeptMachine | None = None,
+    kept: Sequence[KeptMachine] = (),
 ) -> str:
     """The form's fields as HTML: radio ``machine``; where there is something to choose, selects ``template``,
-    ``image`` and ``shutdown``. ``template`` is the one to begin with. Where a machine is ``kept``, radio
-    ``fresh``, which gives it up by its key.
+    ``image`` and ``shutdown``. ``template`` is the one to begin with. Where machines are ``kept`` (a
+    container and a virtual machine may be), radio ``fresh``, which gives one up by its key.
 
     ``selected`` is the machine type to begin with; where it cannot be started, the first that is
     free, else the first that can be waited for.
@@ -229,8 +234,7 @@ def render_options_form(
         cards=cards,
         images=images,
         checked=_first_choice(cards, selected),
-        kept=kept,
-        kept_words=kept_words(kept) if kept else "",
+        kept=[(machine, kept_words(machine)) for machine in kept],
         common_contents=common_contents(cards),
         price=lambda card: price_words(card.price_per_hour, currency),
     )
@@ -280,7 +284,8 @@ def _card(machine: MachineType, figures: Figures, groups: frozenset[str], gpus: 
         notice=figures.problem,
         time_limit_seconds=machine.time_limit_seconds,
         has_gpu=machine.count > 0,
-        persistent=machine.persistent,
+        persistent=machine.persistent or bool(machine.engine),
+        engine=machine.engine,
     )
 
 

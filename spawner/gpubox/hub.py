@@ -389,8 +389,12 @@ class GPUHub(SingletonConfigurable):
     def start_rounds(self, app: JupyterHub) -> None:
         """Open the control socket and begin the upkeep; both last as long as the hub does."""
         self.app = app
-        images = self.spawner_class.template_images(self.config, self.pool.hub_id)
-        self.templates = TemplateLibrary(self, TemplateStore(self._database), images)
+        storages = {
+            name: storage
+            for name, engine in self._engines.items()
+            if (storage := engine.template_storage(self.config, self.pool.hub_id)) is not None
+        }
+        self.templates = TemplateLibrary(self, TemplateStore(self._database), storages)
         self._sweeping = asyncio.ensure_future(self.templates.open())
         self._control = serve(self.desk)
         if SERVICE not in app._service_map:

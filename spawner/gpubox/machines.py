@@ -212,8 +212,6 @@ def _check_virtual(position: int, entry: Mapping[str, Any], values: Mapping[str,
     if values.get("slots_per_gpu", 1) > 1 or values.get("mig_profile"):
         expected = "'exclusive': a virtual machine has its GPU whole"
         _wrong(position, entry, "sharing", expected, entry.get("sharing"))
-    if values.get("template"):
-        _wrong(position, entry, "template", "nothing: templates are of containers", values["template"])
     try:
         parse_size_mib(values.get("disk") or "1G")
     except ValueError:

@@ -13,6 +13,7 @@ import json
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Collection
+from datetime import UTC
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -34,11 +35,14 @@ from .refusal import PoolRefusal
 
 _READY_POLL_SECONDS = 0.02
 _ALIVE_POLL_SECONDS = 1.0
+# The form does not wait longer for what another engine keeps.
+_KEPT_SECONDS = 1.5
+_VIRTUAL = "a virtual machine"
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import Spawner as StockSpawner
 
-    from .engines.images import TemplateImages
+    from .machine_templates.storage import TemplateStorage
 else:
     StockSpawner = LoggingConfigurable
 
@@ -301,8 +305,25 @@ class GPUSpawner(StockSpawner):
             shutdown_choices=self.shutdown_choices,
             templates=template_choices(await self._templates()),
             template=str(self.user_options.get("template", "")),
-            kept=await self.kept_machine(),
+            kept=await self._all_kept(),
         )
+
+    async def _all_kept(self) -> list[KeptMachine]:
+        """What is kept of this server, by each engine: a container and a virtual machine may be."""
+        found = [await self.kept_machine()]
+        for engine in self.gpuhub.engines:
+            if not isinstance(self, engine):
+                found.append(await self._kept_by(engine))
+        return [machine for machine in found if machine is not None]
+
+    async def _kept_by(self, engine: type[GPUSpawner]) -> KeptMachine | None:
+        asked = engine.for_reconciliation(self.config).kept_machines(self.gpuhub.pool.hub_id)
+        try:
+            machines = await asyncio.wait_for(asked, _KEPT_SECONDS)
+        except (TimeoutError, EngineError):  # the start goes on with it all the same
+            return None
+        mine = (self.user.name, self.name)
+        return next((one for one in machines if (one.user, one.server) == mine), None)
 
     async def _templates(self) -> list[dict[str, Any]]:
         actor = Actor(self.user.name, frozenset(self._group_names()))
@@ -315,7 +336,7 @@ class GPUSpawner(StockSpawner):
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
-        fields = ("machine", "template", "image", "shutdown", "fresh", "reset")
+        fields = ("machine", "template", "image", "shutdown", "fresh")
         return {key: form[key][0] for key in fields if form.get(key, [""])[0]}
 
     def choose_machine(self) -> MachineType:
@@ -388,6 +409,13 @@ class GPUSpawner(StockSpawner):
         except NoSuchTemplate as error:
             sentence = f"{error.args[0]} It was deleted, or is shared with you no more."
             raise refusal(sentence, "template") from error
+        if version.engine != machine.engine:
+            of, is_a = ("virtual machines", "a container") if version.engine else ("containers", _VIRTUAL)
+            raise refusal(
+                f"{reference} is a template of {of}, and {machine.title} is {is_a}. Choose another machine"
+                " type for it.",
+                "template",
+            )
         self._started_from = f"{template.reference}:{version.number}"
 
     async def _wait_for_lease(self, machine: MachineType, session_seconds: float | None) -> Lease:
@@ -585,8 +613,8 @@ class GPUSpawner(StockSpawner):
         return cls(user=SimpleNamespace(name="nobody"), config=config)
 
     @classmethod
-    def template_images(cls, config: Config, hub_id: str) -> TemplateImages | None:
-        """What makes templates of this engine's servers; None where they are no images."""
+    def template_storage(cls, config: Config, hub_id: str) -> TemplateStorage | None:
+        """What makes templates of this engine's servers; None where nothing can."""
         return None
 
     @classmethod
@@ -612,6 +640,22 @@ class GPUSpawner(StockSpawner):
     async def resume(self, machine: MachineType) -> bool:
         """Whether this start goes on with a machine that was kept. Raises SpawnException where it cannot."""
         return False
+
+    def gives_up(self, kept_id: str) -> bool:
+        """Whether the user wants what is kept, of that id, deleted, to start afresh."""
+        # By its id: options are kept for the next start, which must not delete what was left since.
+        wanted = self.user_options.get("fresh") or ""
+        wanted = str(wanted[0] if isinstance(wanted, list) else wanted)
+        return len(wanted) >= 12 and kept_id.startswith(wanted)
+
+    def is_somebody_elses(self, made_at: float) -> bool:
+        """Whether what was made then (seconds since the epoch) is of an earlier account of that name."""
+        return made_at < float(self.user.orm_user.created.replace(tzinfo=UTC).timestamp())
+
+    @property
+    def server_words(self) -> str:
+        """The server as the command line takes it: ``ada``, or ``ada/server``."""
+        return f"{self.user.name}/{self.name}" if self.name else str(self.user.name)
 
     async def kept_machine(self) -> KeptMachine | None:
         """What the next start of this server goes on with; None where there is nothing."""

@@ -117,6 +117,7 @@ def listing() -> float:
                 "size_bytes": 1,
                 "secrets": [],
                 "cleared": True,
+                "engine": "",
             }
             made = store.add_version("ada", f"t{number}", "a note", 1.0, image=f"image:{number}", **fields)
             if number % 2:

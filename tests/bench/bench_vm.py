@@ -27,7 +27,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from fixtures.hub import Hub
 from fixtures.libvirt import NETWORK, SUBNET, Libvirt
 from gpubox.engines.domain import Leases, Names
-from gpubox.engines.guests import Guests, Template
+from gpubox.engines.guests import Guests
+from gpubox.engines.volumes import Template
 from gpubox.host.vmdisk import make_disk
 
 VM = {"name": "vm", "title": "Virtual machine", "engine": "libvirt", "cpus": 2, "memory": "1G"}

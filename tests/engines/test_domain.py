@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 
 from gpubox.engines import domain
-from gpubox.engines.domain import DomainSpec, Leases, Names
+from gpubox.engines.domain import DiskFacts, DomainSpec, Leases, Names
 from gpubox.engines.passthrough import Address
+from gpubox.engines.volumes import Volume
 from gpubox.inventory import GPU
 
 H100 = GPU("GPU-1", "NVIDIA H100", 81559, 3)
@@ -59,6 +60,34 @@ def test_a_domain_tells_whose_it_is_whatever_the_names() -> None:
     assert domain.gpus_of(facts) == (H100,)
     assert domain.facts_of(xml, "hub2") is None
     assert domain.facts_of("<domain><name>somebody's</name></domain>", "hub1") is None
+
+
+def test_a_domain_tells_what_is_known_of_its_disk_and_what_is_kept_when_it_is_off() -> None:
+    disk = DiskFacts("0123456789abcdef", 1e9, "ada/lab:2", "PyTorch 2.6")
+    facts = domain.facts_of(domain.domain_xml(replace(SPEC, disk=disk)), "hub1")
+    assert facts is not None and domain.disk_of(facts) == disk
+    volume = Volume("gpubox-1.disk.qcow2", "/pool/gpubox-1.disk.qcow2", 5000, 2e9, "/pool/saved.qcow2")
+    kept = domain.kept_of(facts, volume, {"gpubox-vm-20260101000000"})
+    assert (kept.user, kept.server, kept.machine, kept.engine) == ("ada", "big-run", "vm", "libvirt")
+    assert (kept.image, kept.since, kept.created_at, kept.size_bytes) == ("ada/lab:2", 2e9, 1e9, 5000)
+    assert kept.key == disk.id and not kept.is_old
+
+
+@pytest.mark.parametrize(("base", "is_old"), [("gpubox-vm-2", False), ("gpubox-vm-1", True)])
+def test_a_machine_is_old_once_there_is_a_newer_golden_disk(base: str, is_old: bool) -> None:
+    facts = domain.facts_of(domain.domain_xml(SPEC), "hub1")
+    assert facts is not None
+    volume = Volume("gpubox-1.disk.qcow2", "", 1, 2.0, f"/pool/{base}.qcow2")
+    kept = domain.kept_of(facts, volume, {"gpubox-vm-2"})
+    assert (kept.is_old, kept.image) == (is_old, base)
+
+
+def test_a_copy_is_of_the_system_alone_and_never_of_the_home() -> None:
+    backup = ET.fromstring(domain.backup_xml("/pool/copy.qcow2"))
+    disks = {disk.get("name"): disk.get("backup") for disk in backup.iter("disk")}
+    assert disks == {"vda": "yes", "vdb": "no"}
+    target = backup.find("disks/disk[@name='vda']/target")
+    assert target is not None and target.get("file") == "/pool/copy.qcow2"
 
 
 def test_the_limits_of_the_machine_type_are_the_domains() -> None:

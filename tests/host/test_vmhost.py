@@ -56,6 +56,7 @@ def test_a_machine_that_is_fit_is_told_so() -> None:
         ({"iommu_groups": 0}, "IOMMU is off", "intel_iommu=on iommu=pt"),
         ({"iommu_groups": 0, "is_intel": False}, "IOMMU is off", "with iommu=pt"),
         ({"has_vfio": False}, "no vfio-pci", "modprobe vfio-pci"),
+        ({"lacks": ("qemu-utils",)}, "cannot be saved as templates", "apt-get install qemu-utils"),
     ],
 )
 def test_what_is_missing_is_told_with_its_remedy(lacks: dict[str, bool], words: str, remedy: str) -> None:

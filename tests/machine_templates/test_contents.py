@@ -2,7 +2,7 @@
 
 import pytest
 
-from gpubox.machine_templates.contents import holds_private_key, left_out, outermost, suspects
+from gpubox.machine_templates.contents import holds_private_key, is_private, left_out, outermost, suspects
 
 
 @pytest.mark.parametrize(
@@ -59,3 +59,28 @@ def test_a_pem_file_is_a_secret_where_a_private_key_is_in_it():
 
 def test_the_outermost_of_paths_stand_for_all_below_them():
     assert outermost(["/a/b", "/a", "/ab", "/a/b/c", "/c/d"]) == ["/a", "/ab", "/c/d"]
+
+
+@pytest.mark.parametrize(
+    ("path", "is_folder"),
+    [
+        ("/root/.netrc", False),
+        ("/root/deep", True),
+        ("/home/jovyan/mine", False),
+        ("/var/log/nginx/access.log", False),
+        ("/etc/machine-id", False),
+        ("/etc/ssh/ssh_host_rsa_key", False),
+        ("/var/lib/systemd/credential.secret", False),
+        ("/var/lib/systemd/coredump/core.python.1000", False),
+    ],
+)
+def test_of_a_virtual_machines_disk_what_is_one_persons_or_one_machines_stays_out(path, is_folder):
+    assert is_private(path, is_folder=is_folder)
+
+
+@pytest.mark.parametrize(
+    ("path", "is_folder"),
+    [("/var/log/nginx", True), ("/root", True), ("/home/jovyan", True), ("/rooted/x", False)],
+)
+def test_all_else_of_its_disk_is_kept(path, is_folder):
+    assert not is_private(path, is_folder=is_folder)

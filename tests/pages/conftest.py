@@ -14,7 +14,7 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 TESTS = Path(__file__).parents[1]
 PEOPLE = (
     *("ada", "ben", "cleo", "dora", "emil", "fay", "gus", "hal"),
-    *("ida", "joe", "kim", "leo", "mia", "nan", "una"),
+    *("ida", "joe", "kim", "leo", "mia", "nan", "una", "vera"),
 )
 ANNOUNCEMENT = "Simulated GPUs: <b>nothing</b> here computes."
 EXTRA_CONFIG = f"""

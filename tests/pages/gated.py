@@ -7,6 +7,7 @@ import asyncio
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from jupyterhub.spawner import SimpleLocalProcessSpawner, SpawnException
@@ -49,11 +50,17 @@ class GatedSpawner(SimpleLocalProcessSpawner):
 
     @staticmethod
     async def options_form(spawner):
-        kept = KEPT if spawner.user.name == "una" else None
-        template = Choice("una/lab:1", "lab, version 1", note="", facts="", mine=True)
-        templates = [template] if kept else []
+        kept = [KEPT] if spawner.user.name == "una" else []
+        name = spawner.user.name
+        lab = Choice(f"{name}/lab:1", "lab, version 1", note="", facts="", mine=True)
+        disk = replace(lab, reference=f"{name}/disk:1", title="disk, version 1", engine="libvirt")
+        shown = machine_cards()
+        if name == "vera":  # of virtual machines, too
+            shown += (Card("vm", "A machine", has_gpu=False, persistent=True, engine="libvirt"),)
+            kept = [replace(KEPT, user="vera", engine="libvirt")]
+        templates = {"una": [lab], "vera": [lab, disk]}.get(name, [])
         return render_options_form(
-            machine_cards(), images=[], currency="$", selected="", kept=kept, templates=templates
+            shown, images=[], currency="$", selected="", kept=kept, templates=templates
         )
 
     @staticmethod

@@ -166,3 +166,38 @@ def test_what_was_left_goes_on_and_is_deleted_only_when_asked_twice(hub, signed_
     expect(page.get_by_text("The server answers")).to_be_visible()
     wanted = {"machine": "free", "fresh": "0123456789abcdef", "template": ""}
     assert hub.server("una")["user_options"] == wanted
+
+
+def test_a_link_to_a_template_chooses_a_machine_of_its_kind(hub, signed_in):
+    page = signed_in("vera")
+    page.goto(f"{hub.url}/hub/spawn#template=vera/disk")
+    expect(page.get_by_role("radio", name="A machine")).to_be_checked()
+    expect(page.get_by_text("Your machine is there as you left it. To start from vera/disk")).to_be_visible()
+    page.get_by_role("radio", name="Afresh").check()
+    expect(page.get_by_label("Start from")).to_have_value("vera/disk:1")
+
+
+def test_what_is_of_virtual_machines_is_offered_with_them_alone(hub, signed_in):
+    page = signed_in("vera")
+    open_form(hub, page)
+    cpu, machine = page.get_by_role("radio", name="CPU"), page.get_by_role("radio", name="A machine")
+    left, template = page.get_by_role("radio", name="As I left it"), page.get_by_label("Start from")
+    cpu.check(force=True)
+    expect(left).to_be_hidden()
+    expect(template).to_be_enabled()
+    assert template.locator("option:enabled").all_text_contents() == [
+        "The machine's own image",
+        "lab, version 1",
+    ]
+    template.select_option("vera/lab:1")
+    machine.check(force=True)
+    expect(left).to_be_visible()
+    expect(template).to_have_value("")
+    page.get_by_role("radio", name="Afresh").check()
+    expect(template).to_be_enabled()
+    template.select_option("vera/disk:1")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Start").click()
+    expect(page.get_by_text("The server answers")).to_be_visible()
+    wanted = {"machine": "vm", "fresh": "0123456789abcdef", "template": "vera/disk:1"}
+    assert hub.server("vera")["user_options"] == wanted

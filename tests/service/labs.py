@@ -269,6 +269,7 @@ def version(number: int, gigabytes: float = 1.4, days_ago: float = 2, **more: An
         "saved_at": NOW - days_ago * 86400,
         "secrets": [],
         "cleared": True,
+        "engine": "",
     } | more
 
 

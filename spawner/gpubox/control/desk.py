@@ -111,7 +111,11 @@ class Desk:
         """The stopped machines that wait for their next start. Raises PoolRefusal where the engine fails."""
         hub = self._hub
         try:
-            found = await hub.spawner_class.for_reconciliation(hub.config).kept_machines(hub.pool.hub_id)
+            found = [
+                machine
+                for engine in hub.engines
+                for machine in await engine.for_reconciliation(hub.config).kept_machines(hub.pool.hub_id)
+            ]
         except EngineError as error:
             raise PoolRefusal(str(error), "engine") from error
         return {"machines": [asdict(machine) for machine in found]}
@@ -119,20 +123,23 @@ class Desk:
     async def remove_kept(self, user: str, server: str) -> None:
         """Delete what is kept of a server for good. Raises KeyError, PoolRefusal with a sentence."""
         hub = self._hub
-        engine = hub.spawner_class.for_reconciliation(hub.config)
         words = f"{user}/{server}" if server else user
         spawner = dict(hub.spawners()).get((user, server))
+        is_removed = False
         try:
-            for machine in await engine.kept_machines(hub.pool.hub_id):
-                if (machine.user, machine.server) == (user, server):
+            for engine in (one.for_reconciliation(hub.config) for one in hub.engines):
+                for machine in await engine.kept_machines(hub.pool.hub_id):
+                    if (machine.user, machine.server) != (user, server):
+                        continue
                     if spawner is not None and (spawner.active or spawner.is_settling):
                         raise PoolRefusal(f"{words} is being started: end it first.", "in_use")
                     await engine.remove_kept(machine)
                     log.warning("What was kept of %s is deleted.", words)
-                    return
+                    is_removed = True
         except EngineError as error:
             raise PoolRefusal(str(error), "engine") from error
-        raise KeyError(f"Nothing is kept of {words}.")
+        if not is_removed:
+            raise KeyError(f"Nothing is kept of {words}.")
 
     # --- for the SSH gateway -----------------------------------------------------------------------
 

@@ -34,7 +34,8 @@ class KeptMachine:
     """A stopped machine whose file system waits for its next start, ``since`` (seconds since the epoch).
 
     ``machine`` is the type that it was made as; ``size_bytes`` is what was changed in it, None where that is
-    not known yet; ``is_old`` says that its image has been made anew since.
+    not known yet; ``is_old`` says that its image has been made anew since; ``engine`` is that of machine
+    types.
     """
 
     id: str
@@ -46,6 +47,7 @@ class KeptMachine:
     created_at: float
     size_bytes: int | None
     is_old: bool
+    engine: str = ""
 
     @property
     def key(self) -> str:

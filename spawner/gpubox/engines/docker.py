@@ -111,7 +111,7 @@ class DockerGPUSpawner(KeepingSpawner):
         return docker.APIClient(**options | kwargs_from_env() | self.client_kwargs)
 
     @classmethod
-    def template_images(cls, config: Config, hub_id: str) -> TemplateImages:
+    def template_storage(cls, config: Config, hub_id: str) -> TemplateImages:
         """Templates are images of the same engine."""
         spawner = cls.for_reconciliation(config)
         assert isinstance(spawner, DockerGPUSpawner)

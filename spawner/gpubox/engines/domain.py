@@ -12,16 +12,24 @@ import math
 import re
 import uuid
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..inventory import GPU
-from . import Box
+from . import Box, KeptMachine
 from .passthrough import Address
+
+if TYPE_CHECKING:
+    from .volumes import Volume
 
 NAMESPACE = "https://gpubox.invalid/server/1"
 _TAG = f"{{{NAMESPACE}}}server"
 ET.register_namespace("gpubox", NAMESPACE)
+
+DISK = ".disk.qcow2"
+"""How the volume of a domain's system is called, after the domain's name."""
 
 PORT = 8888
 """Where the server of a machine listens, in the machine."""
@@ -50,7 +58,7 @@ class Names:
     @property
     def disk(self) -> str:
         """The volume with its system: what its user changed over the template."""
-        return f"{self.domain}.disk.qcow2"
+        return f"{self.domain}{DISK}"
 
     @property
     def home(self) -> str:
@@ -71,6 +79,17 @@ class Names:
     def mac(self) -> str:
         """Its network card's address; 52:54 is what QEMU's begin with."""
         return ":".join(["52", "54", *(f"{byte:02x}" for byte in self.id.bytes[:4])])
+
+
+@dataclass(frozen=True)
+class DiskFacts:
+    """What is known of a machine's disk for as long as there is one: its own id, since when it is, and from
+    what template (owner/name:version; empty for a golden disk), which holds what, in words."""
+
+    id: str = ""
+    made_at: float = 0.0
+    template: str = ""
+    contents: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,6 +117,7 @@ class DomainSpec:
     initrd: str = ""
     root: str = ""
     uefi: bool = False
+    disk: DiskFacts = DiskFacts()
 
 
 def domain_xml(spec: DomainSpec) -> str:
@@ -160,6 +180,9 @@ def _devices(devices: ET.Element, spec: DomainSpec) -> None:
     serial = ET.SubElement(devices, "serial", type="file")
     ET.SubElement(serial, "source", path=f"{spec.pool_path}/{spec.names.console}")
     ET.SubElement(serial, "target", port="0")
+    # The guest agent: it holds the disk's files still for the moment in which a save begins.
+    agent = ET.SubElement(devices, "channel", type="unix")
+    ET.SubElement(agent, "target", type="virtio", name="org.qemu.guest_agent.0")
     _text(ET.SubElement(devices, "rng", model="virtio"), "backend", "/dev/urandom", model="random")
     ET.SubElement(devices, "controller", type="usb", model="none")
     # A card's memory access goes past QEMU: what the guest has must be there, and stay where it is.
@@ -184,6 +207,7 @@ def _metadata(spec: DomainSpec) -> ET.Element:
         "lease": spec.lease_id,
         "machine": spec.machine,
         "gpus": gpus,
+        "disk": asdict(spec.disk),
     }
     # JSON, which can say any character of a name; XML cannot.
     element = ET.Element(_TAG)
@@ -217,6 +241,35 @@ def gpus_of(facts: Mapping[str, object]) -> tuple[GPU, ...]:
     """The cards that the domain was given, as the driver told them before."""
     gpus = facts.get("gpus")
     return tuple(GPU(**gpu) for gpu in gpus) if isinstance(gpus, list) else ()
+
+
+def server_of(facts: Mapping[str, object]) -> str:
+    """Whose the domain with those facts is: ``ada``, or ``ada/server``."""
+    return f"{facts['user']}/{facts['server']}" if facts["server"] else str(facts["user"])
+
+
+def disk_of(facts: Mapping[str, object]) -> DiskFacts:
+    """What is known of the disk of the domain with those facts."""
+    told = facts.get("disk")
+    return DiskFacts(**told) if isinstance(told, dict) else DiskFacts()
+
+
+def kept_of(facts: Mapping[str, object], volume: Volume, newest: Collection[str]) -> KeptMachine:
+    """A machine that is switched off; ``newest`` are the golden disks that there are no newer ones of."""
+    disk = disk_of(facts)
+    base = PurePosixPath(volume.backing).name.removesuffix(".qcow2")
+    return KeptMachine(
+        id=disk.id,
+        user=str(facts["user"]),
+        server=str(facts["server"]),
+        machine=str(facts["machine"]),
+        image=disk.template or base,
+        since=volume.changed_at,
+        created_at=disk.made_at,
+        size_bytes=volume.size_bytes,
+        is_old=not disk.template and base not in newest,
+        engine="libvirt",
+    )
 
 
 # --- network and filter -----------------------------------------------------------------------------
@@ -323,6 +376,17 @@ def volume_xml(name: str, capacity_bytes: int, *, kind: str = "qcow2", backing: 
         _text(below, "path", backing)
         ET.SubElement(below, "format", type="qcow2")
     return ET.tostring(volume, encoding="unicode")
+
+
+def backup_xml(path: str) -> str:
+    """A copy of the system's disk into that file (https://libvirt.org/formatbackup.html)."""
+    backup = ET.Element("domainbackup", mode="push")
+    disks = ET.SubElement(backup, "disks")
+    system = ET.SubElement(disks, "disk", name="vda", type="file", backup="yes")
+    ET.SubElement(system, "target", file=path)
+    ET.SubElement(system, "driver", type="qcow2")
+    ET.SubElement(disks, "disk", name="vdb", backup="no")
+    return ET.tostring(backup, encoding="unicode")
 
 
 def pool_xml(name: str, path: str) -> str:

@@ -1,4 +1,4 @@
-"""All that virtual machines ask of libvirt. Every call blocks: use threads.
+"""All that virtual machines ask of libvirt beside their volumes. Every call blocks: use threads.
 
 What libvirt refuses is an `EngineError` with its own words. What is asked for is made of pure functions in
 ``domain`` and ``passthrough``.
@@ -6,243 +6,40 @@ What libvirt refuses is an `EngineError` with its own words. What is asked for i
 
 from __future__ import annotations
 
-import io
 import ipaddress
+import logging
 import threading
-import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import cache, wraps
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import libvirt
 
 from . import EngineError, domain, passthrough
 from .domain import DomainSpec, Leases, Names
+from .volumes import Volumes, in_words
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_CHUNK = 2**20
-# Written last, so that a disk that is still being copied is none; it says what the disk holds, in words.
-READY = ".ready"
-# libvirt prints what it raises; here it is raised alone.
-libvirt.registerErrorHandler(lambda context, error: None, None)
+log = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.2
+_AGENT_SECONDS = 10
 
 
-@cache
-def _watch_connections() -> None:
-    """Let libvirt send and hear signs of life, which takes a thread; to be called before a connection."""
-    libvirt.virEventRegisterDefaultImpl()
-
-    def run() -> None:
-        while True:
-            libvirt.virEventRunDefaultImpl()
-
-    threading.Thread(target=run, name="gpubox-libvirt-events", daemon=True).start()
-
-
-class NoTemplate(EngineError):
-    """The pool has no disk to start from."""
-
-
-@dataclass(frozen=True)
-class Template:
-    """A golden disk in the pool, and the kernel beside it (empty where there is none)."""
-
-    volume: str
-    path: str
-    capacity_bytes: int
-    kernel: str = ""
-    initrd: str = ""
-    contents: str = ""
-
-
-def _in_words(method: Callable[P, T]) -> Callable[P, T]:
-    @wraps(method)
-    def called(*args: P.args, **kwargs: P.kwargs) -> T:
-        try:
-            return method(*args, **kwargs)
-        except libvirt.libvirtError as error:
-            raise EngineError(f"libvirt: {error.get_error_message() or error}") from error
-
-    return called
-
-
-class Guests:
+class Guests(Volumes):
     """The machines of one hub at one libvirt. Safe to use from several threads."""
 
     def __init__(
         self, uri: str, hub_id: str, *, pool: str, pool_path: str, network: str, subnet: str
     ) -> None:
-        self._uri, self._hub_id = uri, hub_id
-        self.pool, self.pool_path = pool, pool_path
+        super().__init__(uri, pool=pool, pool_path=pool_path)
+        self._hub_id = hub_id
         self.network, self.subnet = network, ipaddress.IPv4Network(subnet)
         self.filter = f"gpubox-{hub_id}"
-        self._connecting, self._leasing, self._filtering = (threading.Lock() for _ in range(3))
-        self._connection: Any = None
-
-    @property
-    def _libvirt(self) -> Any:
-        """A connection that works: one that broke (libvirtd was restarted) is made anew."""
-        with self._connecting:
-            if self._connection is None or not self._connection.isAlive():
-                _watch_connections()
-                try:
-                    self._connection = libvirt.open(self._uri)
-                except libvirt.libvirtError as error:
-                    self._connection = None
-                    raise EngineError(
-                        f"libvirt does not answer at {self._uri}: {error.get_error_message()}"
-                    ) from error
-                # Notices a peer that is gone where a call would wait for ever.
-                self._connection.setKeepAlive(5, 3)
-            return self._connection
-
-    # --- pool and templates ------------------------------------------------------------------------
-
-    @_in_words
-    def _pool(self) -> Any:
-        try:
-            pool = self._libvirt.storagePoolLookupByName(self.pool)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_POOL:
-                raise
-            pool = self._libvirt.storagePoolDefineXML(domain.pool_xml(self.pool, self.pool_path))
-            pool.build()
-            pool.setAutostart(True)
-        if not pool.isActive():
-            pool.create()
-        return pool
-
-    @_in_words
-    def template(self, name: str) -> Template:
-        """The newest golden disk of that name that is whole. Raises `NoTemplate`."""
-        pool = self._pool()
-        names = set(pool.listVolumes())
-        stems = _stems(name, names)
-        if not stems:
-            raise NoTemplate(f"The pool {self.pool!r} of libvirt has no disk {name!r}.")
-        volume = pool.storageVolLookupByName(f"{stems[-1]}.qcow2")
-        beside = [f"{stems[-1]}.{kind}" for kind in ("vmlinuz", "initrd")]
-        kernel, initrd = (one if one in names else "" for one in beside)
-        contents = self._read(f"{stems[-1]}{READY}").decode(errors="replace").strip()
-        return Template(volume.name(), volume.path(), volume.info()[1], kernel, initrd, contents)
-
-    @_in_words
-    def add_template(
-        self, stem: str, files: Mapping[str, Path], contents: str, tell: Callable[[str], None]
-    ) -> None:
-        """Copy a golden disk and its kernel into the pool, as ``STEM.KIND``; it counts once all is there."""
-        pool = self._pool()
-        made = []
-        try:
-            for kind, file in files.items():
-                size = file.stat().st_size
-                tell(f"copying {kind}, {size / 1e9:.1f} GB")
-                made.append(pool.createXML(domain.volume_xml(f"{stem}.{kind}", size, kind="raw"), 0))
-                with file.open("rb") as source:
-                    self._send(made[-1], source.read, size)
-            pool.refresh(0)  # libvirt looks what each is
-            self.write(f"{stem}{READY}", contents.encode())
-        except BaseException:
-            for volume in made:
-                volume.delete(0)
-            raise
-
-    def _send(self, volume: Any, read: Callable[[int], bytes], size: int) -> None:
-        stream = self._libvirt.newStream(0)
-        volume.upload(stream, 0, size)
-        while chunk := read(_CHUNK):
-            while chunk:
-                chunk = chunk[stream.send(chunk) :]
-        stream.finish()
-
-    @_in_words
-    def remove_unused(self, name: str) -> list[str]:
-        """Remove older golden disks of that name that no machine's disk is based on; which those were."""
-        volumes = {one.name(): one for one in self._pool().listAllVolumes(0)}
-        below = {_backing_path(one.XMLDesc(0)) for one in volumes.values()}
-        stems = _stems(name, volumes)
-        old = [
-            stem
-            for stem in stems[:-1]
-            if (disk := volumes.get(f"{stem}.qcow2")) is None or disk.path() not in below
-        ]
-        for volume in [one for one in volumes if one.rpartition(".")[0] in old]:
-            self.remove_volume(volume)
-        return old
-
-    @_in_words
-    def remove_volume(self, volume: str) -> None:
-        """Remove a volume; one that is gone already is no error."""
-        if (found := self._volume(volume)) is not None:
-            found.delete(0)
-
-    def _volume(self, name: str) -> Any:
-        try:
-            return self._pool().storageVolLookupByName(name)
-        except libvirt.libvirtError as error:
-            if error.get_error_code() != libvirt.VIR_ERR_NO_STORAGE_VOL:
-                raise
-            return None
-
-    # --- a machine's volumes -----------------------------------------------------------------------
-
-    @_in_words
-    def ensure_disk(self, names: Names, template: Template, capacity_bytes: int) -> bool:
-        """The system's disk, over the template where there was none; whether it was made now."""
-        return self._ensure(names.disk, max(capacity_bytes, template.capacity_bytes), template.path)
-
-    @_in_words
-    def ensure_home(self, names: Names, capacity_bytes: int) -> bool:
-        """The volume of the home; a larger one than before grows it."""
-        return self._ensure(names.home, capacity_bytes)
-
-    def _ensure(self, name: str, capacity_bytes: int, backing: str = "") -> bool:
-        volume = self._volume(name)
-        if volume is None:
-            self._pool().createXML(domain.volume_xml(name, capacity_bytes, backing=backing), 0)
-            return True
-        if volume.info()[1] < capacity_bytes:
-            volume.resize(capacity_bytes, 0)
-        return False
-
-    @_in_words
-    def based_on(self, names: Names) -> str:
-        """The path of what the machine's disk is based on; empty where it has no disk."""
-        volume = self._volume(names.disk)
-        return _backing_path(volume.XMLDesc(0)) if volume is not None else ""
-
-    @_in_words
-    def write(self, name: str, content: bytes) -> None:
-        """A volume with that content in place of the old one."""
-        self.remove_volume(name)
-        content = content or b"\n"
-        made = self._pool().createXML(domain.volume_xml(name, len(content), kind="raw"), 0)
-        self._send(made, io.BytesIO(content).read, len(content))
-
-    @_in_words
-    def console(self, names: Names) -> str:
-        """What the guest has said on its console since its start."""
-        return self._read(names.console).decode(errors="replace")
-
-    def _read(self, name: str) -> bytes:
-        volume = self._volume(name)
-        if volume is None:
-            return b""
-        stream = self._libvirt.newStream(0)
-        volume.download(stream, 0, 0)
-        parts = []
-        while part := stream.recv(_CHUNK):
-            parts.append(part)
-        stream.finish()
-        return b"".join(parts)
+        self._leasing, self._filtering = threading.Lock(), threading.Lock()
 
     # --- the network ---------------------------------------------------------------------------------
 
-    @_in_words
+    @in_words
     def ensure_address(self, names: Names) -> tuple[str, str]:
         """The machine's own address, and the host's, on the network of machines, which is made first."""
         with self._leasing:
@@ -284,7 +81,7 @@ class Guests:
             network.create()
         return network
 
-    @_in_words
+    @in_words
     def ensure_filter(self, own: Iterable[str], open_ports: Iterable[tuple[str, int]]) -> None:
         """What machines may reach; it takes effect for those that run, too."""
         with self._filtering:
@@ -306,24 +103,24 @@ class Guests:
                 raise
             return None
 
-    @_in_words
+    @in_words
     def start(self, spec: DomainSpec) -> None:
         """Define the domain as it is to be now, and start it."""
         made = self._libvirt.defineXML(domain.domain_xml(spec))
         made.create()
 
-    @_in_words
+    @in_words
     def is_active(self, name: str) -> bool:
         """Whether the domain runs (or is paused, or on its way down)."""
         found = self._domain(name)
         return found is not None and bool(found.isActive())
 
-    @_in_words
+    @in_words
     def shut_down(self, name: str) -> None:
         """Press the power button; nothing happens where it does not run."""
         self._tell(name, lambda found: found.shutdownFlags(libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN))
 
-    @_in_words
+    @in_words
     def power_off(self, name: str) -> None:
         """Pull the plug; nothing happens where it does not run."""
         self._tell(name, lambda found: found.destroy())
@@ -338,7 +135,39 @@ class Guests:
             if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it has just ended
                 raise
 
-    @_in_words
+    @in_words
+    def copy_disk(self, name: str, volume: str, tell: Callable[[str], None]) -> None:
+        """Copy the system's disk of a running machine into a new volume, as it is at one moment.
+
+        The machine goes on; for that moment its files are held still where its guest agent answers. Whatever
+        goes wrong, no volume is left.
+        """
+        found = self._domain(name)
+        if found is None or not found.isActive():
+            raise EngineError("The machine does not run any more.")
+        capacity = self._pool().storageVolLookupByName(f"{name}{domain.DISK}").info()[1]
+        made = self._pool().createXML(domain.volume_xml(volume, capacity), 0)
+        try:
+            with _held_still(found):
+                flags = libvirt.VIR_DOMAIN_BACKUP_BEGIN_REUSE_EXTERNAL
+                found.backupBegin(domain.backup_xml(made.path()), None, flags)
+            _follow_backup(found, tell)
+        except BaseException:
+            self.remove_volume(volume)
+            raise
+
+    @in_words
+    def settle(self) -> None:
+        """End what a hub that was killed has begun with machines: copies of disks, and files held still."""
+        for one in self._libvirt.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+            if domain.facts_of(one.XMLDesc(0), self._hub_id) is None:
+                continue
+            if _job(one)[0] == libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
+                one.abortJob()
+            with suppress(libvirt.libvirtError):  # no agent answers: nothing is held
+                one.fsThaw(None)
+
+    @in_words
     def all(self) -> list[tuple[str, dict[str, object], bool]]:
         """Name and facts of every domain of this hub, and whether it is active."""
         found = []
@@ -353,7 +182,7 @@ class Guests:
                 found.append((one.name(), facts, active))
         return found
 
-    @_in_words
+    @in_words
     def forget(self, names: Names) -> None:
         """Remove the domain and its disk; the home stays."""
         found = self._domain(names.domain)
@@ -366,13 +195,13 @@ class Guests:
 
     # --- the host ------------------------------------------------------------------------------------
 
-    @_in_words
+    @in_words
     def has_kvm(self) -> bool:
         """Whether the host's processor can run machines by itself."""
         xml = self._libvirt.getCapabilities()
         return "<domain type='kvm'" in xml
 
-    @_in_words
+    @in_words
     def devices(self) -> list[passthrough.Device]:
         """The PCI devices of the host."""
         listed = self._libvirt.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV)
@@ -380,11 +209,43 @@ class Guests:
         return [device for device in found if device is not None]
 
 
-def _stems(name: str, volumes: Iterable[str]) -> list[str]:
-    """How the volumes of the golden disks of that name begin, oldest first."""
-    whole = [one.removesuffix(READY) for one in volumes if one.endswith(READY)]
-    return sorted(stem for stem in whole if stem.startswith(f"{name}-"))
+@contextmanager
+def _held_still(found: Any) -> Iterator[None]:
+    """Have a guest write what it has not written yet, and write nothing for as long as the block lasts.
+
+    Without an agent in it that answers, its disk is as a power cut would leave it: whole by its journal.
+    """
+    try:
+        found.agentSetResponseTimeout(_AGENT_SECONDS, 0)
+        found.fsFreeze(["/"], 0)
+        held = True
+    except libvirt.libvirtError as error:
+        log.info("%s is copied as a power cut would leave it: %s", found.name(), error.get_error_message())
+        held = False
+    try:
+        yield
+    finally:
+        if held:
+            found.fsThaw(None)
 
 
-def _backing_path(xml: str) -> str:
-    return (ET.fromstring(xml).findtext("backingStore/path") or "").strip()  # noqa: S314
+def _follow_backup(found: Any, tell: Callable[[str], None]) -> None:
+    while True:
+        operation, done, total = _job(found)
+        if operation != libvirt.VIR_DOMAIN_JOB_OPERATION_BACKUP:
+            break
+        if total:
+            tell(f"Copying its disk ({100 * done // total} %)")
+        time.sleep(_LOOK_SECONDS)
+    ended = found.jobStats(libvirt.VIR_DOMAIN_JOB_STATS_COMPLETED)
+    if ended.get("type") != libvirt.VIR_DOMAIN_JOB_COMPLETED:
+        raise EngineError(f"The disk could not be copied. {ended.get('errmsg', '')}".strip())
+
+
+def _job(found: Any) -> tuple[int, int, int]:
+    """What libvirt does with a domain now (a VIR_DOMAIN_JOB_OPERATION), and of how many bytes how many are
+    done."""
+    told = found.jobStats(0)
+    if told.get("type", 0) == libvirt.VIR_DOMAIN_JOB_NONE:
+        return libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN, 0, 0
+    return told.get("operation", 0), told.get("disk_processed", 0), told.get("disk_total", 0)

@@ -22,6 +22,7 @@ from docker.errors import APIError, ImageNotFound, NotFound
 
 from ..machine_templates import imagefile
 from ..machine_templates.contents import FOLDERS_KEPT, holds_private_key, left_out, outermost, suspects
+from ..machine_templates.storage import Kept, Say
 from ..refusal import PoolRefusal
 from . import layers
 from .streams import ERRORS, Stream, filtered, in_words
@@ -32,7 +33,6 @@ _TRIES = 3
 _FLAT = "-flat"
 _KEY_BYTES = 65536
 _MOST_KEYS_READ = 200
-Say = Callable[[str], None]
 # Beside the layer: /tmp of a box is a mount. Back when the other end says so or is gone.
 _PUT_AWAY = """
 set -u
@@ -60,14 +60,6 @@ class Found:
     secrets: tuple[str, ...]
     stale: tuple[str, ...]
     mounts: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An image that was made: its name, and how much it adds to what it came from."""
-
-    name: str
-    size_bytes: int
 
 
 class TemplateImages:
@@ -187,7 +179,7 @@ class TemplateImages:
                 for layer in new.values():
                     layer.close()
             made = self.client.inspect_image(name)
-            return Kept(name, max(0, made["Size"] - found.parent["Size"]))
+            return Kept(name, max(0, made["Size"] - found.parent["Size"]), found.secrets)
         except BaseException:
             self.remove_quietly(name)
             raise

@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import UTC
 from typing import Any, TypeVar
 
 import docker
@@ -76,15 +75,15 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
             if machine.persistent:
                 await self._check_room()
             return False
-        if self._gives_up(found):
+        if self.gives_up(str(found["Id"])):
             self._afresh = found["Id"]
             return False
         if why := kept.misfit(found, machine):
             raise refusal(f"{why}, or start afresh, which deletes what you left.", "kept")
-        if self._is_somebody_elses(found):
+        if self.is_somebody_elses(kept.moment(found["Created"])):
             raise refusal(
                 "What is kept here was left by an earlier account of your name. Tell the admin:"
-                f" gpubox kept rm {self._server_words}",
+                f" gpubox kept rm {self.server_words}",
                 "kept",
             )
         self._resumed = True
@@ -126,20 +125,6 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
                 raise
             return None
         return found if kept.name_of(found) else None
-
-    def _gives_up(self, found: Mapping[str, Any]) -> bool:
-        # By its id: options are kept for the next start, which must not delete what was left since.
-        wanted = self.user_options.get("fresh") or ""
-        wanted = wanted[0] if isinstance(wanted, list) else wanted
-        return bool(wanted) and wanted == str(found["Id"])[: len(str(wanted))] and len(str(wanted)) >= 12
-
-    def _is_somebody_elses(self, found: Mapping[str, Any]) -> bool:
-        since = self.user.orm_user.created.replace(tzinfo=UTC).timestamp()
-        return kept.moment(found["Created"]) < since
-
-    @property
-    def _server_words(self) -> str:
-        return f"{self.user.name}/{self.name}" if self.name else str(self.user.name)
 
     async def _spec_files(self) -> SpecFiles | None:
         """The engine's CDI specifications, where the hub may write them; else None."""
@@ -294,7 +279,9 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         """What the next start goes on with; None where there is nothing, or the engine does not say."""
         try:
             found = await self._find_kept()
-            if found is None or found["State"]["Running"] or self._is_somebody_elses(found):
+            if found is None or found["State"]["Running"]:
+                return None
+            if self.is_somebody_elses(kept.moment(found["Created"])):
                 return None
             return await self._told(found, await self._size(found))
         except ERRORS:

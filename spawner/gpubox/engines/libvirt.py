@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import secrets
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -21,14 +22,19 @@ import psutil
 
 from ..inventory import GPU, nvidia
 from ..machines import MachineType, parse_size_mib
+from ..rules import rule_for
 from ..spawner import GPUSpawner, refusal
-from . import Box, EngineError, domain
-from .domain import DomainSpec
+from . import Box, EngineError, KeptMachine, domain
+from .domain import DiskFacts, DomainSpec, Names
 from .libvirtspawner import LOOK_SECONDS, LibvirtSpawner
 from .passthrough import Address, CannotPass, plan
 
 if TYPE_CHECKING:
-    from .guests import Template
+    from jupyterhub.spawner import SpawnException
+    from traitlets.config import Config
+
+    from .disks import TemplateDisks
+    from .volumes import Template, Volume
 
 # The system's partition of a golden disk (images/vm/make-disk).
 _ROOT = "UUID=6770756f-0000-4000-8000-000000000001"
@@ -43,14 +49,30 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         """Raise ImportError where libvirt's Python package is not here."""
         import_module(".guests", __package__)
 
+    @classmethod
+    def template_storage(cls, config: Config, hub_id: str) -> TemplateDisks:
+        """Templates are disks of the same pool."""
+        from .disks import TemplateDisks
+
+        spawner = cls.for_reconciliation(config)
+        assert isinstance(spawner, LibvirtGPUSpawner)
+        return TemplateDisks(spawner.guests, hub_id, spawner.work_path)
+
     @property
     def hub_id(self) -> str:
         """Whose machines they are."""
         return self.gpuhub.pool.hub_id
 
+    @property
+    def box_id(self) -> str:
+        """The domain."""
+        return self.names.domain
+
     # --- before a start ----------------------------------------------------------------------------
 
-    _golden: Template | None = None
+    _golden: Template | None = None  # what the disk of this start is, or will be, based on
+    _disk = DiskFacts()
+    _resumed = False  # whether the start under way goes on with what was left
 
     async def image_contents(self, machine: MachineType) -> str:
         """What the newest golden disk says is in it."""
@@ -59,20 +81,82 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         except EngineError:  # the form is no place for it: the start says what is wrong
             return ""
 
-    async def check_can_run(self, machine: MachineType) -> None:
-        """See to it that libvirt answers and there is a disk, before anyone waits in line for a GPU."""
-        from .guests import NoTemplate
-
-        if self._template is not None:
+    async def resume(self, machine: MachineType) -> bool:
+        """Whether this start goes on with the disk that was left. Raises SpawnException where it cannot."""
+        self._disk, self._resumed = DiskFacts(), False
+        try:
+            found = await self._find_disk()
+            if found is None:
+                await self._check_room()
+                return False
+        except EngineError as error:
+            raise _silent(error) from error
+        facts, volume = found
+        disk = domain.disk_of(facts)
+        if self.gives_up(disk.id):
+            return False
+        if self.is_somebody_elses(disk.made_at):
             raise refusal(
-                f"{self.template_reference} is a template of containers, and {machine.title} is a virtual"
-                " machine. Choose another machine type for it.",
-                "template",
+                "What is kept here was left by an earlier account of your name. Tell the admin:"
+                f" gpubox kept rm {self.server_words}",
+                "kept",
             )
+        try:
+            self._golden = await self.call(self.guests.below, volume.name)
+        except EngineError as error:
+            raise refusal(
+                f"The disk that your machine is based on is missing ({error}). Tell the admin, or start"
+                " afresh, which deletes what you left.",
+                "kept",
+                503,
+            ) from error
+        self._disk, self._resumed = disk, True
+        self._started_from, self._contents = disk.template, disk.contents
+        self.story.tell("disk", 5, "Your machine is as you left it")
+        return True
+
+    async def _find_disk(self) -> tuple[Mapping[str, object], Volume] | None:
+        """What is known of this server's machine, and its disk; None where it has none."""
+        facts = {name: facts for name, facts, _ in await self.call(self.guests.all)}.get(self.names.domain)
+        volumes = {volume.name: volume for volume in await self.call(self.guests.volumes)}
+        disk = volumes.get(self.names.disk)
+        return None if facts is None or disk is None else (facts, disk)
+
+    async def _check_room(self) -> None:
+        """Raise SpawnException where the user's machines take as much already as a rule lets them."""
+        user, groups = self.user.name, self._group_names()
+        rule = rule_for(self.gpuhub.parsed_rules, user, groups, lambda rule: rule.kept_mib)
+        if rule is None or rule.kept_mib is None:
+            return
+        kept = await self.kept_machines(self.hub_id)
+        used = sum(machine.size_bytes or 0 for machine in kept if machine.user == user)
+        if used >= rule.kept_mib * 2**20:
+            raise refusal(
+                f"Virtual machines that you keep take {used / 2**30:.1f} GiB of the {rule.kept_mib / 1024:g}"
+                f" GiB that they may, so no new one is made. Start one of them afresh, or delete it."
+                f" {rule.words}".strip(),
+                "over_quota",
+            )
+
+    async def check_can_run(self, machine: MachineType) -> None:
+        """See to it that there is a disk to start from, before anyone waits in line for a GPU."""
+        from .volumes import NoTemplate
+
+        if self._resumed:
+            return
         name = machine.image or self.image
         try:
-            self._golden = await self.call(self.guests.template, name)
+            if self._template:
+                self._golden = await self.call(self.guests.template_called, self._template[1].image)
+            else:
+                self._golden = await self.call(self.guests.template, name)
         except NoTemplate as error:
+            if self._template:
+                raise refusal(
+                    f"The disk of {self.template_reference} is gone from libvirt's pool. Tell the admin.",
+                    "image_missing",
+                    503,
+                ) from error
             raise refusal(
                 f"The disk {name!r} that {machine.title} starts from is missing."
                 " The admin makes it with: gpubox image build vm",
@@ -80,11 +164,11 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
                 503,
             ) from error
         except EngineError as error:
-            raise refusal(f"{error}. Try again in a minute, or tell the admin.", "engine", 503) from error
+            raise _silent(error) from error
         self._contents = self._golden.contents
-        if self.user_options.get("reset"):
-            self.story.tell("disk", 15, "Setting your machine back to its template")
-            await self.call(self.guests.forget, self.names)
+        self._disk = DiskFacts(
+            secrets.token_hex(8), time.time(), self.template_reference, self._golden.contents
+        )
 
     # --- a start -----------------------------------------------------------------------------------
 
@@ -106,6 +190,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         machine, lease, golden, guests = self.machine, self.lease, self._golden, self.guests
         assert machine is not None and lease is not None and golden is not None
         self.story.tell("disk", 35, "Preparing its disk")
+        if not self._resumed:
+            await self.call(guests.forget, self.names)  # what was given up, or left of a start cut short
         size = parse_size_mib((machine.engine and machine.disk) or self.disk) * 2**20
         await self.call(guests.ensure_disk, self.names, golden, size)
         await self.call(guests.ensure_home, self.names, parse_size_mib(self.home) * 2**20)
@@ -136,6 +222,7 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
             initrd=golden.initrd if by_kernel else "",
             root=_ROOT,
             uefi=self.boot == "uefi",
+            disk=self._disk,
         )
 
     async def _kind(self) -> str:
@@ -218,6 +305,32 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
                 )
             await asyncio.sleep(LOOK_SECONDS)
 
+    # --- what is kept ----------------------------------------------------------------------------------
+
+    async def kept_machine(self) -> KeptMachine | None:
+        """What the next start goes on with; None where there is nothing, or libvirt does not say."""
+        try:
+            kept = await self.kept_machines(self.hub_id)
+        except EngineError:
+            return None
+        mine = (self.user.name, self.name)
+        found = next((machine for machine in kept if (machine.user, machine.server) == mine), None)
+        return None if found is None or self.is_somebody_elses(found.created_at) else found
+
+    async def kept_machines(self, hub_id: str) -> list[KeptMachine]:
+        """All machines of the hub that are switched off: their disks are there."""
+        volumes = {volume.name: volume for volume in await self.call(self.guests.volumes)}
+        newest = await self.call(self.guests.newest_stems)
+        return [
+            domain.kept_of(facts, disk, newest)
+            for name, facts, active in await self.call(self.guests.all)
+            if not active and (disk := volumes.get(f"{name}{domain.DISK}")) is not None
+        ]
+
+    async def remove_kept(self, machine: KeptMachine) -> None:
+        """Delete a machine and its disk; its home stays."""
+        await self.call(self.guests.forget, Names.of(self.hub_id, machine.user, machine.server))
+
     # --- the engine's word -----------------------------------------------------------------------------
 
     @property
@@ -276,6 +389,10 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         if "No space left" in str(error):
             return "The disk of the virtual machines is full. Tell the admin: gpubox doctor"
         return f"Your machine could not be started: {error}. Tell the admin."
+
+
+def _silent(error: EngineError) -> SpawnException:
+    return refusal(f"{error}. Try again in a minute, or tell the admin.", "engine", 503)
 
 
 def _is_ipv4(text: str | None) -> bool:

@@ -122,6 +122,16 @@ class LibvirtSpawner(Spawner):
         """,
     ).tag(config=True)
 
+    work_path = Unicode(
+        "/var/tmp",  # noqa: S108  # where large files of no lasting use go (file-hierarchy(7))
+        help="""The folder of the hub's machine in which templates of machines are made.
+
+        It needs room for three times what is on a machine's disk. Example::
+
+            c.LibvirtSpawner.work_path = "/scratch"
+        """,
+    ).tag(config=True)
+
     shutdown_seconds = Float(
         60,
         min=1,

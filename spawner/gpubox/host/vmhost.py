@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .doctor import Check
 
+_PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 _SECURE_BOOT = (
     "SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c"  # UEFI's, section 3.3: its last byte is 1 or 0
 )
@@ -20,6 +21,7 @@ class VMHost:
     """``iommu_groups`` is 0 where the IOMMU is off; ``secure_boot`` is None with no UEFI.
 
     ``filters_bridges``: whether the firewall sees what goes over bridges; None where nothing does yet.
+    ``lacks`` are packages that templates of machines need.
     """
 
     has_kvm: bool
@@ -28,13 +30,19 @@ class VMHost:
     has_vfio: bool
     secure_boot: bool | None = None
     filters_bridges: bool | None = None
+    lacks: tuple[str, ...] = ()
+
+
+_TOOLS = {"qemu-img": "qemu-utils", "e2image": "e2fsprogs"}
+"""What templates of virtual machines are made with (`gpubox.engines.diskfile`), and the packages it is in."""
 
 
 def look(root: Path = Path("/")) -> VMHost | None:
     """Look at this machine; None where no libvirt is installed, and nobody wants virtual machines."""
-    if not any(shutil.which(name, path="/usr/sbin:/usr/bin:/sbin") for name in ("libvirtd", "virtqemud")):
+    if not any(shutil.which(name, path=_PATH) for name in ("libvirtd", "virtqemud")):
         return None
-    return read(root)
+    lacks = [package for tool, package in _TOOLS.items() if not shutil.which(tool, path=_PATH)]
+    return replace(read(root), lacks=tuple(lacks))
 
 
 def read(root: Path) -> VMHost:
@@ -86,6 +94,9 @@ def check(host: VMHost, *, has_gpus: bool) -> Check:
             "the kernel has no vfio-pci: no GPU can go into a virtual machine.",
             "install the distribution's full kernel (Debian: linux-image-amd64), then modprobe vfio-pci",
         )
+    if host.lacks:
+        packages = " ".join(host.lacks)
+        return warn("virtual machines cannot be saved as templates.", f"apt-get install {packages}")
     words = f"KVM, {host.iommu_groups} IOMMU groups, vfio-pci" if host.iommu_groups else "KVM"
     if has_gpus and host.secure_boot:
         return Check("vms", "ok", f"{words}. Secure Boot is on, so the driver must be signed")

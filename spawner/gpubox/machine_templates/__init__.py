@@ -3,7 +3,8 @@
 (The hub's HTML is in the folder ``templates``.) What stays out of one is ``contents``; how an image is
 written by hand, ``imagefile``; the records, ``store``; who may do what, ``rights``; a
 save under way, ``saving``. ``library`` joins them, in the hub's process, and is what others ask. All calls
-of the engine are in `gpubox.engines.images`.
+of the engines, of which ``storage`` says what they must answer, are in `gpubox.engines.images` for
+containers and `gpubox.engines.disks` for virtual machines.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Version:
-    """One save. ``image`` is its name at the engine, ``base`` in words what the machine had started from.
+    """One save. ``image`` is its name at the ``engine``, ``base`` in words what the machine had started from.
 
     ``size_bytes`` is what it adds to that; ``secrets`` are paths that look like one. Others than the owner
     see it once it is ``cleared``: nothing looked like a secret, or the owner has said that it is none.
@@ -65,6 +66,8 @@ class Version:
     saved_at: float
     secrets: tuple[str, ...] = ()
     cleared: bool = True
+    # As machine types name it: empty for a container's image, "libvirt" for a virtual machine's disk.
+    engine: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """What pages and programs are told; the image's name is the engine's business."""
@@ -76,6 +79,7 @@ class Version:
             "saved_at": self.saved_at,
             "secrets": list(self.secrets),
             "cleared": self.cleared,
+            "engine": self.engine,
         }
 
 

@@ -12,11 +12,14 @@ PRIVATE_OF_ROOT = ("/root", "/var/log", "/var/cache/apt", "/var/lib/apt/lists")
 
 # Of these the folders are kept, empty: nginx does not start without its /var/log/nginx.
 FOLDERS_KEPT = ("/var/log",)
+# A virtual machine mounts less: these are on its disk. Its user's home is a disk of its own.
+_PRIVATE_ON_DISK = (*PRIVATE, *PRIVATE_OF_ROOT, "/home/jovyan")
 
 # What else names one machine or one person, wherever an image or a package puts it.
 _LEFT_OUT = re.compile(
     r"/etc/ssh/ssh_host_[^/]+"
-    r"|/etc/machine-id|/var/lib/dbus/machine-id|/var/lib/systemd/random-seed"
+    r"|/etc/machine-id|/var/lib/dbus/machine-id|/var/lib/systemd/(random-seed|credential\.secret)"
+    r"|/var/lib/systemd/coredump/.+|/var/crash/.+|/var/lib/dhcp/.+\.leases?|/var/lib/NetworkManager/secret_key"
     r"|/(tmp|var/tmp|var/cache/apt/archives|var/lib/apt/lists)/.+"
     r"|.*/\.(bash|python|zsh|sqlite|psql|mysql|node_repl|lesshs)_?(history|hst)"
     r"|.*/\.(lesshst|viminfo|wget-hsts|sudo_as_admin_successful)"
@@ -38,14 +41,20 @@ _KEY = re.compile(r"\.(pem|key|ppk)$", re.IGNORECASE)
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----|^PuTTY-User-Key-File", re.MULTILINE)
 # Programs and manuals of packages: full of files that are called after secrets and hold none.
 _OF_PACKAGES = re.compile(
-    r"/usr/(bin|include|lib|lib64|libexec|sbin|share|src)/|/etc/(pam\.d|ssl/certs|passwd-?$|alternatives)"
-    r"|/var/lib/(dpkg|apt)/|/(site|dist)-packages/|/node_modules/|/conda/pkgs/"
+    r"/usr/(bin|include|lib|lib64|libexec|sbin|share|src)/|/etc/(pam\.d|security|ssl/certs|passwd-?$|alternatives)"
+    r"|/var/lib/(dpkg|apt|pam)/|/(site|dist)-packages/|/node_modules/|/conda/pkgs/"
 )
 
 
 def left_out(path: str) -> bool:
     """Whether a path stays out of a template though it may be in the machine's layer."""
     return _LEFT_OUT.fullmatch(path) is not None
+
+
+def is_private(path: str, *, is_folder: bool) -> bool:
+    """Whether a path of a virtual machine's disk stays out of a template."""
+    above = next((one for one in _PRIVATE_ON_DISK if path.startswith(f"{one}/")), "")
+    return left_out(path) or (above != "" and not (is_folder and above in FOLDERS_KEPT))
 
 
 def outermost(paths: Iterable[str]) -> list[str]:

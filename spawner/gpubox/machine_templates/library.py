@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from ..engines import EngineError
 from ..refusal import PoolRefusal
@@ -32,10 +32,11 @@ from . import (
 )
 from .moving import TemplateMoves
 from .saving import Save
+from .storage import Kept, Looked, TemplateStorage
 from .store import TemplateStore
 
 if TYPE_CHECKING:
-    from ..engines.images import Found, Kept, TemplateImages
+    from ..engines.images import TemplateImages
     from ..engines.transfer import Transfers
     from ..hub import GPUHub
     from ..spawner import GPUSpawner
@@ -52,10 +53,11 @@ _TELL_SECONDS = 0.5
 class TemplateLibrary:
     """Templates of one hub."""
 
-    def __init__(self, hub: GPUHub, store: TemplateStore, images: TemplateImages | None) -> None:
+    def __init__(self, hub: GPUHub, store: TemplateStore, storages: Mapping[str, TemplateStorage]) -> None:
+        """``storages`` by the engine's name in machine types; the hub's own has none."""
         self._hub = hub
         self.store = store
-        self._images = images
+        self._storages = storages
         self.saves: dict[str, Save] = {}
         self.moves = TemplateMoves(hub, self)
         # Grows with every change of a record; another run of the hub counts on from elsewhere.
@@ -65,13 +67,14 @@ class TemplateLibrary:
 
     async def open(self) -> None:
         """Clear away what saves have left that a killed hub did not end."""
-        if self._images is None:
-            return
-        try:
-            if left := await self.on_thread(self._images.sweep):
-                log.warning("%d saves of templates were cut short when the hub ended; they are gone.", left)
-        except EngineError as error:
-            log.warning("What unfinished saves of templates left could not be removed: %s", error)
+        for storage in self._storages.values():
+            try:
+                if left := await self.on_thread(storage.sweep):
+                    log.warning(
+                        "%d saves were cut short when the hub ended; nothing is left of them.", left
+                    )
+            except EngineError as error:
+                log.warning("What unfinished saves of templates left could not be removed: %s", error)
 
     # --- what those who watch are told ---------------------------------------------------------------
 
@@ -148,12 +151,7 @@ class TemplateLibrary:
         spawner = dict(self._hub.spawners()).get((owner, server))
         if spawner is None or not spawner.ready:
             raise PoolRefusal("That machine does not run; start it, then save it.", "not_held")
-        if self._hub.engine_of(spawner.machine) is not self._hub.spawner_class:
-            raise PoolRefusal(
-                "A virtual machine cannot be saved as a template: it stays as it is, started or stopped.",
-                "engine",
-            )
-        images = self._need_images()
+        storage = self._storage(spawner.machine.engine if spawner.machine else "")
         if any(
             one.ended_at is None and (one.kind, one.owner, one.server) == ("save", owner, server)
             for one in self.saves.values()
@@ -161,21 +159,24 @@ class TemplateLibrary:
             raise PoolRefusal("This machine is being saved already.", "saving")
         save = Save(owner, server, name)
         self.saves[save.id] = save
-        save.task = asyncio.create_task(self._save(images, save, spawner, actor, note))
+        save.task = asyncio.create_task(self._save(storage, save, spawner, actor, note))
         save.task.add_done_callback(lambda task: self.changed())
         self.changed()
         return save.as_dict()
 
     async def _save(
-        self, images: TemplateImages, save: Save, spawner: GPUSpawner, actor: Actor, note: str
+        self, storage: TemplateStorage, save: Save, spawner: GPUSpawner, actor: Actor, note: str
     ) -> None:
-        container, machine, base = spawner.box_id, spawner.machine, spawner.template_reference
+        box, machine, base = spawner.box_id, spawner.machine, spawner.template_reference
         try:
-            found = await self.on_thread(images.look, container)
+            found = await self.on_thread(storage.look, box)
             save.size_bytes, save.secrets = found.size_bytes, found.secrets
             self._hub.tell_watchers()
             await self._check_room(save, actor)
-            kept = await self._keep(images, found, save, base or found.base)
+            kept = await self._keep(storage, found, save, base or found.base)
+            if kept.size_bytes > save.size_bytes:
+                save.size_bytes = kept.size_bytes
+                await self._check_room_of(storage, kept, save, actor)
             version = await self._hub.ask(
                 lambda: self.store.add_version(
                     save.owner,
@@ -186,10 +187,12 @@ class TemplateLibrary:
                     base=base or found.base,
                     machine=machine.name if machine else "",
                     size_bytes=kept.size_bytes,
-                    secrets=list(found.secrets),
-                    cleared=not found.secrets,
+                    secrets=list(kept.secrets),
+                    cleared=not kept.secrets,
+                    engine=machine.engine if machine else "",
                 )
             )
+            save.secrets = kept.secrets
         except asyncio.CancelledError:
             save.end("cancelled", "Cancelled. Nothing was kept.")
         except PoolRefusal as error:
@@ -205,7 +208,7 @@ class TemplateLibrary:
             save.end("done", f"Saved as version {version.number} of {save.name}.")
             log.info("%s saved %s, version %d.", save.owner, save.name, version.number)
 
-    async def _keep(self, images: TemplateImages, found: Found, save: Save, base: str) -> Kept:
+    async def _keep(self, storage: TemplateStorage, found: Looked, save: Save, base: str) -> Kept:
         loop, told_at = asyncio.get_running_loop(), 0.0
 
         def say(words: str) -> None:
@@ -215,18 +218,26 @@ class TemplateLibrary:
                 told_at = time.monotonic()
                 loop.call_soon_threadsafe(self._hub.tell_watchers)
 
-        keeping = asyncio.ensure_future(self.on_thread(images.keep, found, save.id, base, say))
+        keeping = asyncio.ensure_future(self.on_thread(storage.keep, found, save.id, base, say))
         try:
             return await asyncio.shield(keeping)
         except asyncio.CancelledError:
             # The engine cannot be called back: what it makes is removed when it has been made.
-            self._follow(asyncio.ensure_future(self._undo(images, keeping)))
+            self._follow(asyncio.ensure_future(self._undo(storage, keeping)))
             raise
 
-    async def _undo(self, images: TemplateImages, keeping: asyncio.Future[Kept]) -> None:
+    async def _check_room_of(self, storage: TemplateStorage, kept: Kept, save: Save, actor: Actor) -> None:
+        """The same once it is there: of a disk, only that tells its size."""
+        try:
+            await self._check_room(save, actor)
+        except PoolRefusal:
+            await self.on_thread(storage.remove, kept.name)
+            raise
+
+    async def _undo(self, storage: TemplateStorage, keeping: asyncio.Future[Kept]) -> None:
         try:
             kept = await keeping
-            await self.on_thread(images.remove, kept.name)
+            await self.on_thread(storage.remove, kept.name)
         except (PoolRefusal, EngineError) as error:
             log.info("A save that was cancelled ended with: %s", error)
 
@@ -319,19 +330,18 @@ class TemplateLibrary:
             raise NoSuchTemplate(f"There is no version {number} of {found.reference}.")
         if len(versions) == len(found.versions):
             self._check_not_official(found)
-        images = self._need_images()
         for version in versions:
-            await self._check_unused(images, found, version)
+            await self._check_unused(found, version)
         for version in versions:
             try:
-                await self.on_thread(images.remove, version.image)
+                await self.on_thread(self._storage(version.engine).remove, version.image)
             except EngineError as error:
                 raise PoolRefusal(str(error), "engine") from error
             await self._hub.ask(self.store.remove_version, found.id, version.number)
             self.changed()
             log.info("Version %d of template %s is deleted.", version.number, found.reference)
 
-    async def _check_unused(self, images: TemplateImages, template: Template, version: Version) -> None:
+    async def _check_unused(self, template: Template, version: Version) -> None:
         reference = f"{template.reference}:{version.number}"
         starting = [
             f"{user}/{server}" if server else user
@@ -339,12 +349,13 @@ class TemplateLibrary:
             if spawner.active and spawner.template_reference == reference
         ]
         try:
-            using = starting or await self.on_thread(images.users_of, version.image)
+            using = starting or await self.on_thread(self._storage(version.engine).users_of, version.image)
         except EngineError as error:
             raise PoolRefusal(str(error), "engine") from error
         if using:
             raise PoolRefusal(
-                f"{reference} is in use: {', '.join(sorted(using))}. Delete it when that has been stopped.",
+                f"{reference} is in use: {', '.join(sorted(using))}. Delete it when that has been stopped; a"
+                " machine that is kept needs it until it is started afresh or deleted.",
                 "in_use",
             )
 
@@ -358,31 +369,40 @@ class TemplateLibrary:
 
     async def prune(self, *, really: bool) -> list[str]:
         """Images of templates that have no record any more; removed where that is ``really`` wanted."""
-        images = self._need_images()
+        if not self._storages:
+            self._storage("")
         recorded = {
             one.image for template in await self._hub.ask(self.store.all) for one in template.versions
         }
-        recorded |= self._under_way(images)
-        found = await self.on_thread(images.unrecorded, recorded)
-        for image in found if really else ():
-            await self.on_thread(images.remove, image)
-        return found
+        pruned: list[str] = []
+        for storage in self._storages.values():
+            found = await self.on_thread(storage.unrecorded, recorded | self._under_way(storage))
+            for image in found if really else ():
+                await self.on_thread(storage.remove, image)
+            pruned += found
+        return pruned
 
-    def _under_way(self, images: TemplateImages) -> set[str]:
-        return {images.name_of(save.id) for save in self.saves.values() if save.ended_at is None}
+    def _under_way(self, storage: TemplateStorage) -> set[str]:
+        return {storage.name_of(save.id) for save in self.saves.values() if save.ended_at is None}
 
     def transfers(self) -> Transfers:
         """What moves images. Raises `PoolRefusal` where there is no engine."""
         from ..engines.transfer import Transfers  # what decides imports no engine, until one is asked for
 
-        return Transfers(self._need_images())
+        return Transfers(cast("TemplateImages", self._storage("")))
 
     # --- threads -----------------------------------------------------------------------------------
 
-    def _need_images(self) -> TemplateImages:
-        if self._images is None:
-            raise PoolRefusal("Machines of this hub cannot be saved: they run in no container.", "engine")
-        return self._images
+    def _storage(self, engine: str) -> TemplateStorage:
+        found = self._storages.get(engine)
+        if found is None:
+            raise PoolRefusal(
+                "This hub has virtual machines no more: they are in none of its machine types."
+                if engine
+                else "Machines of this hub cannot be saved: they run in no container.",
+                "engine",
+            )
+        return found
 
     async def on_thread(self, function: Callable[..., T], *args: Any) -> T:
         """Call what blocks for as long as a disk takes."""

@@ -41,6 +41,12 @@ class TemplateMoves:
         """
         _check_admin(actor)
         found, version = await self._library.choose(template, None)
+        if version.engine:
+            raise PoolRefusal(
+                f"{found.reference}:{version.number} is a virtual machine's disk, which moves as a file:"
+                f" {version.image}.qcow2 of libvirt's pool, with virsh vol-download.",
+                "engine",
+            )
         transfers = self._library.transfers()
         told = _about(found, version)
         kind = "push" if target else "export"

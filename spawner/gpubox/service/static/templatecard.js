@@ -62,10 +62,14 @@ export function cardMaker(context) {
 /** @param {Version} version @param {Context} context @param {boolean} isNumbered */
 function factsOf(version, context, isNumbered) {
   const on = version.machine ? ` on ${context.titleOf(version.machine)}` : "";
-  const facts = [isNumbered ? `Version ${version.number}` : "", `adds ${size(version.size_bytes)} to ${version.base}`, `saved ${clock(version.saved_at)}${on}`];
+  const facts = [isNumbered ? `Version ${version.number}` : "", madeOf(version), `saved ${clock(version.saved_at)}${on}`];
   const words = facts.filter(Boolean).join(" · ");
   return words.charAt(0).toUpperCase() + words.slice(1);
 }
+
+/** A container's image holds what differs; a virtual machine's disk holds all. @param {Version} version */
+const madeOf = (version) =>
+  version.engine ? `virtual machine, ${size(version.size_bytes)}, made from ${version.base}` : `adds ${size(version.size_bytes)} to ${version.base}`;
 
 /** @param {Version} first @param {Context} context @param {() => Template} templateOf @param {(number: number) => void} drop */
 function versionPart(first, context, templateOf, drop) {

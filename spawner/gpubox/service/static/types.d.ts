@@ -69,6 +69,8 @@ export interface Version {
   number: number; base: string; machine: string; size_bytes: number; saved_at: number;
   /** Paths that look like secrets; others than the owner see the version once it is `cleared`. */
   secrets: string[]; cleared: boolean;
+  /** Empty for containers; `libvirt`: it is a virtual machine's disk. */
+  engine: string;
 }
 export interface Share { kind: "user" | "group" | "everyone"; name: string }
 export interface Template {

@@ -31,20 +31,41 @@ function show(card, news) {
 
 // A length that the chosen machine does not allow cannot be chosen.
 function boundLengths() {
-  const longest = Number(form.querySelector(".gb-card:has(input:checked)")?.dataset.longest) || Infinity;
+  const longest = Number(chosenCard()?.dataset.longest) || Infinity;
   const select = form.querySelector("#gb-shutdown");
   for (const option of select?.options ?? []) option.disabled = Number(option.dataset.seconds) > longest;
   if (select?.selectedOptions[0]?.disabled) select.value = "";
 }
 
+const chosenCard = () => form.querySelector(".gb-card:has(input:checked)");
+// A container and a virtual machine of one name may both be kept: the chosen card tells which is meant.
+const isOfChosen = (part) => part.dataset.engine === (chosenCard()?.dataset.engine ?? "");
+const isKept = () => [...form.querySelectorAll(".gb-kept label[data-engine]")].some(isOfChosen);
+
 // Whether a machine that is kept is to go on as it was left.
 function goesOn() {
-  return form.querySelector('.gb-kept input[name="fresh"]:checked')?.value === "";
+  return isKept() && form.querySelector('.gb-kept input[name="fresh"]:checked')?.value === "";
+}
+
+function showKept() {
+  const kept = form.querySelector(".gb-kept");
+  if (!kept) return;
+  kept.hidden = !isKept();
+  for (const part of kept.querySelectorAll("[data-engine]")) part.hidden = !isOfChosen(part);
+  if (kept.querySelector("input:checked")?.closest("label").hidden) kept.querySelector('input[value=""]').checked = true;
+}
+
+// A template of containers starts no virtual machine, and the other way round.
+function boundTemplates() {
+  for (const option of templates?.options ?? []) option.disabled = option.value !== "" && !isOfChosen(option);
+  if (!templates?.selectedOptions[0]?.disabled) return;
+  templates.value = "";
+  tellTemplate();
 }
 
 // What was left goes on as a machine that is kept, from nothing else than itself.
 function boundKept() {
-  const card = form.querySelector(".gb-card:has(input:checked)");
+  const card = chosenCard();
   const fits = !goesOn() || !card || "persistent" in card.dataset;
   const words = "This machine does not keep what you installed: choose one that does, or start afresh.";
   card?.querySelector("input").setCustomValidity(fits ? "" : words);
@@ -63,6 +84,8 @@ function agreed() {
 function bound() {
   for (const radio of form.querySelectorAll(".gb-card input")) radio.setCustomValidity("");
   boundLengths();
+  boundTemplates();
+  showKept();
   boundKept();
 }
 
@@ -75,15 +98,27 @@ function tellTemplate() {
   box.querySelector("small").textContent = chosen?.dataset.facts ?? "";
 }
 
+// Choose a machine of the kind that a template is of, where the chosen one is not; whether there is one.
+function chooseKind(option) {
+  if (isOfChosen(option)) return true;
+  const fitting = form.querySelector(`.gb-card[data-engine="${CSS.escape(option.dataset.engine)}"] input:enabled`);
+  if (fitting) fitting.checked = true;
+  bound();
+  return Boolean(fitting);
+}
+
 // Come by a link to a template (#template=ada/torch-lab, with :2 for a version): begin with that.
 function chooseLinked() {
   const wanted = new URLSearchParams(location.hash.slice(1)).get("template");
   if (!wanted) return;
   const linked = [...(templates?.options ?? [])].find(({ value }) => value === wanted || value.startsWith(`${wanted}:`));
-  if (linked) templates.value = linked.value;
+  const isStartable = linked && chooseKind(linked);
+  if (isStartable) templates.value = linked.value;
   const missing = form.querySelector("#gb-template-missing");
   missing.textContent = !linked
     ? `There is no template ${wanted} that you may start from: it was deleted, or is not shared with you.`
+    : !isStartable
+    ? `${wanted} is of ${linked.dataset.engine ? "virtual machines" : "containers"}, and there is none here that you may start.`
     : goesOn()
       ? `Your machine is there as you left it. To start from ${wanted} instead, choose to start afresh, or add a machine of another name on your home page.`
       : "";
