@@ -278,11 +278,13 @@ def shelf(viewer: str) -> State:
     secrets = ["/opt/lab/.aws/credentials", "/opt/lab/deploy.pem"]
     everyone = {"kind": "everyone", "name": ""}
     lab = [version(1, 6.1, 40), version(2, 6.3, 12), version(3, 6.8, 1, secrets=secrets, cleared=False)]
+    disk = version(1, 9.2, 3, engine="libvirt", base="gpubox-vm-20261101090000")
     shares = [{"kind": "user", "name": "ben"}, {"kind": "group", "name": "vision"}]
     templates = [
         template("alice", "torch-lab", viewer, versions=lab, shares=shares, note="PyTorch nightly, apex"),
         template("alice", "jax-2026", viewer, versions=[version(1, 0.012, 0.1)]),
         template("ben", "rstudio", viewer, shares=[everyone], note="R 4.5 and RStudio, for the seminar"),
+        template("ben", "own-kernel", viewer, shares=[everyone], versions=[disk]),
         template("chloé", "mmdet", viewer, shares=[everyone], versions=[version(1, 3.2), version(2, 3.4, 1)]),
     ]
     if viewer == "admin":

@@ -60,7 +60,11 @@ def test_ones_own_and_those_shared_with_one_are_told_apart(shelves, look):
         page.get_by_role("region", name="Shared with you"),
     )
     expect(mine.get_by_role("heading", level=3)).to_have_text(["torch-lab", "jax-2026"])
-    expect(shared.get_by_role("heading", level=3)).to_have_text(["rstudioby ben", "mmdetby chloé"])
+    expect(shared.get_by_role("heading", level=3)).to_have_text(
+        ["rstudioby ben", "own-kernelby ben", "mmdetby chloé"]
+    )
+    disk = "Virtual machine, 9.2 GB, made from gpubox-vm-20261101090000 · saved"
+    expect(card(page, "ben/own-kernel")).to_contain_text(disk)
     lab = card(page, "alice/torch-lab")
     expect(lab).to_contain_text("PyTorch nightly, apex")
     expect(lab).to_contain_text("Version 3 · adds 6.8 GB to gpubox/cuda:latest · saved Sun 18:04 on 1x H100")
@@ -193,7 +197,7 @@ def test_what_changes_elsewhere_comes_by_itself_and_a_save_tells_how_far_it_is(s
     shelves.show(lab.state)
     expect(saves).to_contain_text("The disk is full.")
     expect(saves.get_by_role("button")).to_have_count(0)
-    expect(page.get_by_role("heading", level=3)).to_have_count(4)
+    expect(page.get_by_role("heading", level=3)).to_have_count(5)
     expect(page.get_by_text("Install everything once")).to_be_hidden()
     expect(other.get_by_role("list", name="Being saved")).to_be_empty()
 
@@ -205,7 +209,7 @@ def test_an_admin_sees_all_of_them_and_the_room_that_each_user_takes(shelves, lo
     expect(others.get_by_role("link", name="Start")).to_have_count(0)
     expect(others.get_by_role("button", name="Actions for torch-lab")).to_be_visible()
     space = page.get_by_role("region", name="Space by user")
-    expect(space).to_contain_text("4 templates of 3 users take 27.2 GB")
+    expect(space).to_contain_text("5 templates of 3 users take 36.4 GB")
     expect(space.locator("tbody tr").first).to_have_text("alice2419.2 GB")
 
 
