@@ -1,16 +1,14 @@
 """Disks of virtual machines made into templates, with the real tools on small disks."""
 
 import os
-import struct
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from fixtures.disk import MIB, SYSTEM_AT, make_small_disk, run, write
 from gpubox.engines import EngineError, diskfile
 from gpubox.engines.diskfile import NotOurs, flatten
 
-SYSTEM_AT, MIB = 18 * 2**20, 2**20
 PRIVATE = {
     "etc/machine-id": "0123456789abcdef",
     "etc/ssh/ssh_host_ed25519_key": "secret-host-key",
@@ -33,34 +31,9 @@ KEPT = {
 }
 
 
-def run(*command: str, told: str = "") -> str:
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "MKE2FS_SYNC": "0"}
-    ran = subprocess.run(command, input=told, capture_output=True, text=True, check=True, env=environment)
-    return ran.stdout
-
-
-def write(root: Path, files: dict[str, str]) -> None:
-    for name, text in files.items():
-        file = root / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-
-
-def make_disk(folder: Path, root: Path, *, deleted: str = "", mib: int = 64) -> Path:
-    """A disk as images/vm/make-disk makes it, as far as this is about."""
-    raw, part = folder / "disk.raw", folder / "part.raw"
-    run("mkfs.ext4", "-q", "-L", "system", "-d", str(root), str(part), f"{mib}M")
-    if deleted:
-        (folder / "deleted").write_text(deleted)
-        run("debugfs", "-w", "-f", "-", str(part), told=f"write {folder}/deleted gone\nrm gone\n")
-    table = bytearray(SYSTEM_AT)
-    table[512:520] = b"EFI PART"
-    first, last = SYSTEM_AT // 512, (SYSTEM_AT + mib * MIB) // 512 - 1
-    struct.pack_into("<16s16sQQ", table, 1024 + 2 * 128, b"type", b"id", first, last)
-    table[0:4] = b"GRUB"
-    raw.write_bytes(bytes(table) + part.read_bytes() + b"\0" * (MIB - 512) + b"EFI PART".ljust(512, b"\0"))
-    disk = folder / "disk.qcow2"
-    run("qemu-img", "convert", "-O", "qcow2", str(raw), str(disk))
+def make_disk(folder: Path, root: Path, *, deleted: str = "") -> Path:
+    """Such a disk, for the tools to take."""
+    disk = make_small_disk(folder, root, deleted=deleted)
     diskfile.give_to_tools(disk)
     return disk
 
