@@ -12,19 +12,17 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from datetime import UTC
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import aiohttp
 from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
 from traitlets import Dict, List, Unicode, default, observe
-from traitlets.config import Config, LoggingConfigurable
 
-from .engines import Box, EngineError, KeptMachine
+from .engines import EngineError, KeptMachine
+from .engines.hooks import EngineHooks
 from .form import Card, cards, render_options_form, template_choices
 from .hub import GPUHub, hub_for
 from .ledger import Lease
@@ -39,15 +37,8 @@ _ALIVE_POLL_SECONDS = 1.0
 _KEPT_SECONDS = 1.5
 _VIRTUAL = "a virtual machine"
 
-if TYPE_CHECKING:
-    from jupyterhub.spawner import Spawner as StockSpawner
 
-    from .machine_templates.storage import TemplateStorage
-else:
-    StockSpawner = LoggingConfigurable
-
-
-class GPUSpawner(StockSpawner):
+class GPUSpawner(EngineHooks):
     """Mixin that gives a stock spawner machine types and leased GPUs."""
 
     machines = List(
@@ -152,11 +143,6 @@ class GPUSpawner(StockSpawner):
         return self._started_from
 
     @property
-    def box_id(self) -> str:
-        """What the engine calls the running server; empty where that is of no use to templates."""
-        return ""
-
-    @property
     def trouble(self) -> str:
         """A sentence for the holder where a GPU of the running server is lost; else empty."""
         found = self.gpuhub.inventory
@@ -257,10 +243,6 @@ class GPUSpawner(StockSpawner):
             )
         return None if seconds == math.inf else seconds
 
-    async def image_contents(self, machine: MachineType) -> str:
-        """What is in the image of the machine type, in words; empty where the engine cannot tell."""
-        return ""
-
     def box_environment(self) -> dict[str, str]:
         """What tells the box what it is and costs: the head of its GPU panel (`jupyterlab_gpubox.box`)."""
         machine, lease = self.machine, self.lease
@@ -329,10 +311,6 @@ class GPUSpawner(StockSpawner):
         actor = Actor(self.user.name, frozenset(self._group_names()))
         found: list[dict[str, Any]] = (await self.gpuhub.templates.overview(actor))["templates"]
         return found
-
-    def image_choices(self) -> list[str]:
-        """Images that the user may choose from, beside the machine type's own."""
-        return []
 
     def read_form(self, form: dict[str, list[str]]) -> dict[str, str]:
         """The user's options from the submitted form: names only, looked up at start."""
@@ -599,94 +577,6 @@ class GPUSpawner(StockSpawner):
         """Know again, after a restart of the hub, what the running server was started from."""
         super().load_state(state)
         self._started_from = state.get("gpubox_template", "")
-
-    # --- what an engine adds ---------------------------------------------------------------------
-
-    @classmethod
-    def check_installed(cls) -> None:
-        """Raise ImportError where something that the engine needs is not installed."""
-
-    @classmethod
-    def for_reconciliation(cls, config: Config) -> GPUSpawner:
-        """An instance of nobody's, for questions about all of the hub's boxes."""
-        # Some of DockerSpawner's options make it look at the user's name as soon as they are set.
-        return cls(user=SimpleNamespace(name="nobody"), config=config)
-
-    @classmethod
-    def template_storage(cls, config: Config, hub_id: str) -> TemplateStorage | None:
-        """What makes templates of this engine's servers; None where nothing can."""
-        return None
-
-    @classmethod
-    def base_image(cls, config: Config) -> str:
-        """The image that machines start from by default; empty where they start from none."""
-        return ""
-
-    async def boxes(self, hub_id: str) -> list[Box]:
-        """All boxes of the hub of that id, by the engine's word. Raises EngineError."""
-        raise NotImplementedError
-
-    async def stop_box(self, box: Box) -> None:
-        """Stop a box that no server claims. Raises EngineError."""
-        raise NotImplementedError
-
-    async def look_after(self, boxes: Collection[Box]) -> None:
-        """See to what these boxes, all of the hub's, need beside them; trouble is logged, not raised."""
-
-    async def confirm_stopped(self) -> bool:
-        """Whether the engine says that this server does not run. Raises EngineError if it won't say."""
-        raise NotImplementedError
-
-    async def resume(self, machine: MachineType) -> bool:
-        """Whether this start goes on with a machine that was kept. Raises SpawnException where it cannot."""
-        return False
-
-    def gives_up(self, kept_id: str) -> bool:
-        """Whether the user wants what is kept, of that id, deleted, to start afresh."""
-        # By its id: options are kept for the next start, which must not delete what was left since.
-        wanted = self.user_options.get("fresh") or ""
-        wanted = str(wanted[0] if isinstance(wanted, list) else wanted)
-        return len(wanted) >= 12 and kept_id.startswith(wanted)
-
-    def is_somebody_elses(self, made_at: float) -> bool:
-        """Whether what was made then (seconds since the epoch) is of an earlier account of that name."""
-        return made_at < float(self.user.orm_user.created.replace(tzinfo=UTC).timestamp())
-
-    @property
-    def server_words(self) -> str:
-        """The server as the command line takes it: ``ada``, or ``ada/server``."""
-        return f"{self.user.name}/{self.name}" if self.name else str(self.user.name)
-
-    async def kept_machine(self) -> KeptMachine | None:
-        """What the next start of this server goes on with; None where there is nothing."""
-        return None
-
-    async def kept_machines(self, hub_id: str) -> list[KeptMachine]:
-        """All machines that the hub of that id keeps. Raises EngineError."""
-        return []
-
-    async def remove_kept(self, machine: KeptMachine) -> None:
-        """Delete a machine that is kept. Raises EngineError."""
-        raise NotImplementedError
-
-    async def check_can_run(self, machine: MachineType) -> None:
-        """Raise SpawnException where a machine of this type can never start (image missing, ...)."""
-
-    async def check_gpus(self) -> None:
-        """Make sure that the started server has its GPUs. Raises SpawnException if not."""
-
-    async def abandon(self) -> None:
-        """Stop and remove whatever an unfinished start has made. Raises EngineError."""
-        if await self.poll() is None:
-            await self.stop(now=True)
-
-    async def last_words(self) -> str:
-        """The end of the server's log as a sentence, for a start that failed; may be empty."""
-        return ""
-
-    def explain_failure(self, error: Exception) -> str | None:
-        """A sentence for the user about an engine's error; None to leave it as it is."""
-        return str(error) if isinstance(error, EngineError) else None
 
 
 def refusal(
