@@ -7,7 +7,7 @@ import time
 import pytest
 import requests
 
-from extension.service_stand_in import TOKEN, StandInService
+from extension.service_stand_in import TOKEN
 from fixtures.jupyter import next_frame
 from fixtures.waiting import until
 from jupyterlab_gpubox.hub_link import wakes
@@ -19,13 +19,6 @@ REPORTS = """
 import jupyterlab_gpubox.hub_link
 jupyterlab_gpubox.hub_link.REPORT_SECONDS = 0.3
 """
-
-
-@pytest.fixture(scope="module")
-def service():
-    service = StandInService().start()
-    yield service
-    service.stop()
 
 
 @pytest.fixture(scope="module")

@@ -1,16 +1,13 @@
 """What the hub tells, as people in JupyterLab see it and answer it: real server, real browser; the service is
 a stand-in."""
 
-import json
 import re
 import time
 
 import pytest
 from playwright.sync_api import expect
 
-from extension.service_stand_in import TOKEN, StandInService
 from fixtures.browser import PATIENCE_SECONDS
-from fixtures.jupyter import JupyterServer
 from fixtures.waiting import until
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
@@ -18,25 +15,9 @@ expect.set_options(timeout=PATIENCE_SECONDS * 1000)
 BOX = {"machine": "h100", "title": "1x H100", "started": 1.0, "ends": None, "server": ""}
 
 
-class Lab(JupyterServer):
-    expose_app = True
-
-
 @pytest.fixture(scope="module")
-def service():
-    service = StandInService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, service):
-    box = json.dumps({**BOX, "service": service.url})
-    config = "c = get_config()\nc.LabApp.news_url = None\n"
-    home = tmp_path_factory.mktemp("lab")
-    lab = Lab(home, None, config=config, GPUBOX_BOX=box, JUPYTERHUB_API_TOKEN=TOKEN)
-    yield lab.start()
-    lab.stop()
+def lab(start_lab):
+    return start_lab(BOX)
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 """The panel's button "Save as template" in a real JupyterLab; the hub's service is a stand-in."""
 
-import json
 import time
 
 import pytest
 from playwright.sync_api import expect
 
-from extension.service_stand_in import TOKEN, StandInService
 from fixtures.browser import PATIENCE_SECONDS
-from fixtures.jupyter import JupyterServer
 from fixtures.waiting import until
 
 expect.set_options(timeout=PATIENCE_SECONDS * 1000)
@@ -37,24 +34,9 @@ DONE = BEGUN | {
 NONE_YET = {"templates": [], "saves": [], "used_bytes": 0, "limit_bytes": None}
 
 
-class Lab(JupyterServer):
-    expose_app = True
-
-
 @pytest.fixture(scope="module")
-def service():
-    service = StandInService().start()
-    yield service
-    service.stop()
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory, service):
-    box = json.dumps({**BOX, "service": service.url})
-    config = "c = get_config()\nc.LabApp.news_url = None\n"
-    lab = Lab(tmp_path_factory.mktemp("lab"), None, config=config, GPUBOX_BOX=box, JUPYTERHUB_API_TOKEN=TOKEN)
-    yield lab.start()
-    lab.stop()
+def lab(start_lab):
+    return start_lab(BOX)
 
 
 @pytest.fixture(autouse=True)
