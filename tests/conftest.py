@@ -1,5 +1,6 @@
 """The real parts that tests run against: engine, image, database server, browser, hub."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -39,3 +40,12 @@ SHARED = {
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> BySharedParts:
     """For as many processes as ``make test`` has JOBS."""
     return BySharedParts(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what needs a real GPU where there is none; ``-m gpu`` asks for it all the same."""
+    if Path("/proc/driver/nvidia/gpus").is_dir() or "gpu" in config.getoption("-m"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("gpu")]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
