@@ -19,6 +19,7 @@ import aiohttp
 from jupyterhub.app import JupyterHub
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future, url_path_join
+from tornado.web import HTTPError
 from traitlets import Dict, List, Unicode, default, observe
 
 from .engines import EngineError, KeptMachine
@@ -293,19 +294,21 @@ class GPUSpawner(EngineHooks):
     async def _all_kept(self) -> list[KeptMachine]:
         """What is kept of this server, by each engine: a container and a virtual machine may be."""
         found = [await self.kept_machine()]
-        for engine in self.gpuhub.engines:
-            if not isinstance(self, engine):
-                found.append(await self._kept_by(engine))
+        try:
+            found += [kept for _, kept in await asyncio.wait_for(self._kept_elsewhere(), _KEPT_SECONDS)]
+        except (TimeoutError, EngineError) as error:  # the start goes on with it all the same
+            self.log.warning("The form does not tell what else is kept of %s: %r", self._log_name, error)
         return [machine for machine in found if machine is not None]
 
-    async def _kept_by(self, engine: type[GPUSpawner]) -> KeptMachine | None:
-        asked = engine.for_reconciliation(self.config).kept_machines(self.gpuhub.pool.hub_id)
-        try:
-            machines = await asyncio.wait_for(asked, _KEPT_SECONDS)
-        except (TimeoutError, EngineError):  # the start goes on with it all the same
-            return None
-        mine = (self.user.name, self.name)
-        return next((one for one in machines if (one.user, one.server) == mine), None)
+    async def _kept_elsewhere(self) -> list[tuple[GPUSpawner, KeptMachine]]:
+        """What other engines than this server's keep of it, with who can remove it. Raises EngineError."""
+        others = [engine for engine in self.gpuhub.engines if not isinstance(self, engine)]
+        found = []
+        for speaker in (engine.for_reconciliation(self.config) for engine in others):
+            for kept in await speaker.kept_machines(self.gpuhub.pool.hub_id):
+                if (kept.user, kept.server) == (self.user.name, self.name):
+                    found.append((speaker, kept))
+        return found
 
     async def _templates(self) -> list[dict[str, Any]]:
         actor = Actor(self.user.name, frozenset(self._group_names()))
@@ -554,6 +557,26 @@ class GPUSpawner(EngineHooks):
             await hub.release(lease.id, "stopped")
         else:
             self.log.error("%s keeps its lease: it still runs.", self._log_name)
+
+    async def delete_forever(self) -> None:
+        """The user or the server is deleted for good, and whatever any engine keeps of it."""
+        await maybe_future(super().delete_forever())
+        try:
+            for speaker, kept in await self._kept_elsewhere():
+                self.log.info("Deleting what was kept of %s.", self._log_name)
+                await speaker.remove_kept(kept)
+        except EngineError as error:  # whoever gets the name next is not given it
+            self.log.error("What may be kept of %s could not be deleted: %s", self._log_name, error)
+
+    async def rename(self, old: str, new: str) -> None:
+        """Refused while something is kept: engines know it by the server's name."""
+        if await self.has_kept() or await self._kept_elsewhere():
+            raise HTTPError(
+                409,
+                "This server has a machine that is kept, which has its name. Give it a display name, or"
+                " delete it first.",
+            )
+        await maybe_future(super().rename(old, new))
 
     async def progress(self) -> AsyncIterator[dict[str, Any]]:
         """The story of this start, for the waiting page."""

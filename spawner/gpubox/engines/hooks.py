@@ -118,6 +118,10 @@ class EngineHooks(StockSpawner):
         """The server as the command line takes it: ``ada``, or ``ada/server``."""
         return f"{self.user.name}/{self.name}" if self.name else str(self.user.name)
 
+    async def has_kept(self) -> bool:
+        """Whether something of this server outlives its starts, running or not. Raises EngineError."""
+        return False
+
     async def kept_machine(self) -> KeptMachine | None:
         """What the next start of this server goes on with; None where there is nothing."""
         return None

@@ -15,7 +15,6 @@ import docker
 from docker.errors import APIError
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import maybe_future
-from tornado.web import HTTPError
 
 from ..machines import MachineType
 from ..rules import rule_for
@@ -336,15 +335,9 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
             await self.withdraw(found)
             await self.docker("remove_container", found["Id"], v=True, force=True)
 
-    async def rename(self, old: str, new: str) -> None:
-        """Refused while something is kept: the engine knows it by the server's name."""
-        if await self._find_kept() is not None:
-            raise HTTPError(
-                409,
-                "This server has a machine that is kept, which has its name. Give it a display name, or"
-                " delete it first.",
-            )
-        await maybe_future(super().rename(old, new))
+    async def has_kept(self) -> bool:
+        """Whether this server has a container that is kept, running or not."""
+        return await self._find_kept() is not None
 
 
 def _no_cdi(machine: MachineType) -> str:

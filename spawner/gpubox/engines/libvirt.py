@@ -307,6 +307,10 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
 
     # --- what is kept ----------------------------------------------------------------------------------
 
+    async def has_kept(self) -> bool:
+        """Whether this server has a machine, running or not."""
+        return await self._find_disk() is not None
+
     async def kept_machine(self) -> KeptMachine | None:
         """What the next start goes on with; None where there is nothing, or libvirt does not say."""
         try:
