@@ -216,6 +216,20 @@ def test_every_offer_runs_on_what_was_found():
 # --- virtual machines ---------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("sharing", "slots", "division", "words"),
+    [
+        ("vgpu: 8 x GRID T4-2Q", 8, "vgpu: GRID T4-2Q", "GRID T4-2Q (vGPU) of T4"),
+        ("vgpu:4x nvidia-63", 4, "vgpu: nvidia-63", "nvidia-63 (vGPU) of T4"),
+        ("sriov: 2", 2, "sriov", "1/2 of T4"),
+    ],
+)
+def test_a_virtual_machine_may_have_a_part_of_a_gpu(sharing, slots, division, words):
+    machine = parse(title="VM", engine="libvirt", gpu="T4", sharing=sharing)
+    assert (machine.count, machine.slots_per_gpu, machine.division) == (1, slots, division)
+    assert (machine.gpu_words, machine.gpu_share) == (words, 1 / slots)
+
+
 def test_a_type_names_the_engine_that_runs_it():
     assert parse(title="VM", engine="libvirt", gpu="H100", disk="100G").engine == "libvirt"
     assert parse(title="CPU").engine == ""
@@ -225,8 +239,13 @@ def test_a_type_names_the_engine_that_runs_it():
     ("fields", "expected"),
     [
         ({"engine": "xen"}, "'libvirt' for a virtual machine"),
-        ({"engine": "libvirt", "gpu": "A100", "sharing": "shared: 2"}, "has its GPU whole"),
-        ({"engine": "libvirt", "sharing": "mig: 1g.10gb"}, "has its GPU whole"),
+        ({"engine": "libvirt", "gpu": "A100", "sharing": "shared: 2"}, "for a virtual machine"),
+        ({"engine": "libvirt", "sharing": "mig: 1g.10gb"}, "for a virtual machine"),
+        ({"engine": "libvirt", "sharing": "vgpu: GRID T4-2Q"}, "'vgpu: N x TYPE'"),
+        ({"engine": "libvirt", "sharing": "vgpu: 65 x nvidia-63"}, "'vgpu: N x TYPE'"),
+        ({"engine": "libvirt", "sharing": "vgpu: 4 x nvidia-63", "count": 2}, "for a GPU that is shared"),
+        ({"sharing": "vgpu: 4 x nvidia-63"}, "that only a virtual machine can have"),
+        ({"sharing": "sriov: 4"}, "that only a virtual machine can have"),
         ({"engine": "libvirt", "disk": "fast NVMe"}, "size of disk"),
     ],
 )

@@ -42,7 +42,8 @@ def in_eights(a, b):
     return NVLINK if a // 8 == b // 8 else PCIE
 
 
-def take(card, *slots):
+def take(card, *slots, division="shared"):
+    card.division = division
     card.holders.update(dict.fromkeys(slots or range(card.slots), 1))
 
 
@@ -82,6 +83,17 @@ def test_a_card_that_is_held_in_part_serves_no_machine_that_wants_it_alone():
     take(two[0], 3)
     assert chosen(place(machine(), two)) == [1]
     assert place(machine(2), two) is None
+
+
+def test_a_card_that_is_divided_otherwise_has_no_room_until_it_is_whole_again():
+    vgpu = MachineType(name="v", title="v", gpu="H100", count=1, slots_per_gpu=4, vgpu="nvidia-63")
+    other = MachineType(name="o", title="o", gpu="H100", count=1, slots_per_gpu=4, vgpu="nvidia-64")
+    [card] = cards(1, slots=4)
+    take(card, 0, division=vgpu.division)
+    assert fits(card, vgpu)
+    assert not any(fits(card, kind) for kind in (other, machine(parts=4), machine()))
+    card.holders.clear()
+    assert fits(card, other) and fits(card, machine(parts=4))
 
 
 def test_shared_machines_fill_the_fullest_card_so_that_whole_ones_stay_free():

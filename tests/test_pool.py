@@ -151,6 +151,26 @@ def test_slots_of_a_shared_gpu_are_given_one_by_one_and_clash_with_the_whole():
     assert lab.users(lab.pool.held()) == ["fifth"] and lab.users(lab.pool.waiting()) == ["whole"]
 
 
+def test_one_gpu_has_vgpus_of_one_type_at_a_time_also_after_a_restart():
+    small, large, quarter = parse_machine_types(
+        [
+            {"name": "small", "engine": "libvirt", "gpu": "H100", "sharing": "vgpu: 4 x nvidia-63"},
+            {"name": "large", "engine": "libvirt", "gpu": "H100", "sharing": "vgpu: 2 x nvidia-64"},
+            {"name": "quarter", "gpu": "H100", "sharing": "shared: 4"},
+        ]
+    )
+    lab = Lab(h100s(1), (small, large, quarter))
+    first = lab.ask("ann", small)
+    lab.restart((small, large, quarter))
+    lab.pool.refresh(h100s(1))
+    assert lab.ask("bob", small).is_held
+    assert lab.ask("cy", large).is_waiting and lab.ask("di", quarter).is_waiting
+    assert lab.pool.availability(large) == Availability(total=2, free=0, waiting=1, in_use=2)
+    for lease in (first, *[one for one in lab.pool.held() if one.user == "bob"]):
+        lab.pool.release(lease.id, "stopped")
+    assert lab.users(lab.pool.held()) == ["cy"] and lab.users(lab.pool.waiting()) == ["di"]
+
+
 def test_a_place_in_line_outlives_a_restart_and_is_taken_up_again(lab):
     lab.ask("ann", ONE)
     lab.ask("bob", ONE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from .inventory import GPU
@@ -113,8 +113,8 @@ class Fleet:
 
     # --- who holds them --------------------------------------------------------------------------
 
-    def take_up(self, held: Sequence[HeldSlot]) -> list[Card]:
-        """Hold again what the ledger says, at a start.
+    def take_up(self, held: Sequence[HeldSlot], divisions: Mapping[int, str]) -> list[Card]:
+        """Hold again what the ledger says, at a start; ``divisions`` are those of the leases.
 
         Returns the cards whose slots the ledger has in another division than the config asks for
         now: they are divided finer, into what both have in common.
@@ -129,16 +129,17 @@ class Fleet:
             for slot in slots:
                 factor = card.slots // slot.slots
                 parts = range(slot.slot * factor, (slot.slot + 1) * factor)
-                self.hold(slot.lease_id, {uuid: tuple(parts)})
+                self.hold(slot.lease_id, {uuid: tuple(parts)}, divisions[slot.lease_id])
             if any(slot.slots != card.slots for slot in slots):
                 divided_anew.append(card)
         return divided_anew
 
-    def hold(self, lease_id: int, placement: Placement) -> None:
-        """Give slots to a lease."""
+    def hold(self, lease_id: int, placement: Placement, division: str) -> None:
+        """Give slots to a lease, whose machine type has the cards so divided."""
         for uuid, slots in placement.items():
             card = self.cards[uuid]
             card.holders.update(dict.fromkeys(slots, lease_id))
+            card.division = division
             if not card.free_slots:
                 self._with_room.pop(uuid, None)
 

@@ -319,6 +319,10 @@ def _spec_lines(machine: MachineType, gpus: Sequence[GPU]) -> tuple[str, ...]:
 def _gpu_line(machine: MachineType, gpus: Sequence[GPU]) -> str:
     if machine.count == 0:
         return "No GPU"
+    if machine.vgpu:
+        return f"vGPU {machine.vgpu}, up to {machine.slots_per_gpu} on a GPU"  # its memory is not the card's
+    if machine.is_function:
+        return f"1 of {machine.slots_per_gpu} virtual functions of a GPU"
     if machine.mig_profile:
         number = f"{machine.count} " if machine.count > 1 else ""
         amount = f"{number}{machine.mig_profile} slice{'s' if number else ''}"

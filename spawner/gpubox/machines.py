@@ -18,6 +18,8 @@ ENGINES = ("", "libvirt")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,62}")
 _MIG_PROFILE = re.compile(r"[1-9]g\.[0-9]+gb(\+[a-z0-9.+]+)?")
+_MOST_SLOTS = 64
+_VGPU = re.compile(r"([1-9]\d?) ?x ([A-Za-z0-9][A-Za-z0-9 ._-]*)")
 _SIZE_UNITS_MIB = {"K": 1 / 1024, "M": 1, "G": 1024, "T": 1024 * 1024}
 _TIME_UNITS_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -31,7 +33,8 @@ class MachineType:
     """One kind of machine on offer.
 
     ``slots_per_gpu`` is 1 for a GPU held alone, N where N users share one GPU by time slicing;
-    ``mig_profile`` names the slice for MIG types. A type with ``count`` 0 has no GPU.
+    ``mig_profile`` names the slice for MIG types, ``vgpu`` the type of vGPU by id or name (``slots_per_gpu``
+    of them on a GPU). A type with ``count`` 0 has no GPU.
     """
 
     name: str
@@ -41,6 +44,9 @@ class MachineType:
     count: int = 0
     slots_per_gpu: int = 1
     mig_profile: str | None = None
+    vgpu: str | None = None
+    # Whether it gets a virtual function of a GPU (SR-IOV), ``slots_per_gpu`` of which there are.
+    is_function: bool = False
     cpus: float | None = None
     memory_mib: int | None = None
     shm_mib: int | None = None
@@ -67,6 +73,15 @@ class MachineType:
         """GPUs that one machine of this type takes: 4 for four, 0.25 for a quarter."""
         return self.count / self.slots_per_gpu
 
+    @property
+    def division(self) -> str:
+        """How it has a GPU divided, empty for one that it has whole: those of two divisions share none."""
+        if self.vgpu:
+            return f"vgpu: {self.vgpu}"
+        if self.is_function:
+            return "sriov"
+        return "shared" if self.slots_per_gpu > 1 else ""
+
     def matches(self, gpu: GPU) -> bool:
         """Whether a machine of this type can run on ``gpu``, whoever holds it now."""
         if self.count == 0 or gpu.mig_profile != self.mig_profile:
@@ -85,6 +100,8 @@ class MachineType:
         model = self.gpu or "GPU"
         if self.mig_profile:
             return f"{self.count}x {self.mig_profile} slice of {model}"
+        if self.vgpu:
+            return f"{self.vgpu} (vGPU) of {model}"
         if self.slots_per_gpu > 1:
             return f"1/{self.slots_per_gpu} of {model}"
         return f"{self.count}x {model}"
@@ -192,25 +209,31 @@ def _parse_entry(position: int, entry: Mapping[str, Any]) -> MachineType:
         _wrong(position, entry, "title", "the words users see, such as '1x H100'", None)
     values.setdefault("title", values.get("name"))
     values.setdefault("name", _slug(values["title"]))
-    wants_gpu = values.get("gpu") or values.get("mig_profile") or values.get("slots_per_gpu", 1) > 1
+    is_divided = values.get("slots_per_gpu", 1) > 1 or values.get("vgpu") or values.get("is_function")
+    wants_gpu = values.get("gpu") or values.get("mig_profile") or is_divided
     values.setdefault("count", 1 if wants_gpu else 0)
     if wants_gpu and values["count"] == 0:
         _wrong(position, entry, "count", "1 or more for a type with a GPU", entry.get("count"))
     if values["count"] and not wants_gpu:
         values["gpu"] = None  # any GPU
-    if values["count"] > 1 and values.get("slots_per_gpu", 1) > 1:
+    if values["count"] > 1 and is_divided:
         _wrong(position, entry, "count", "1, for a GPU that is shared", values["count"])
+    is_virtual = bool(values.get("vgpu") or values.get("is_function"))
     if values.get("engine"):
         _check_virtual(position, entry, values)
+    elif is_virtual:
+        expected = "'libvirt', for a part of a GPU that only a virtual machine can have"
+        _wrong(position, entry, "engine", expected, entry.get("engine"))
     if not _NAME.fullmatch(values["name"]):
         _wrong(position, entry, "name", "lower-case letters, digits, '.' and '-'", values["name"])
     return MachineType(**values)
 
 
 def _check_virtual(position: int, entry: Mapping[str, Any], values: Mapping[str, Any]) -> None:
-    """What only containers can be: a virtual machine has cards whole, a disk of a size, and root."""
-    if values.get("slots_per_gpu", 1) > 1 or values.get("mig_profile"):
-        expected = "'exclusive': a virtual machine has its GPU whole"
+    """What only containers can be: a virtual machine has no time-sliced GPU, and its disk has a size."""
+    is_virtual = values.get("vgpu") or values.get("is_function")
+    if (values.get("slots_per_gpu", 1) > 1 and not is_virtual) or values.get("mig_profile"):
+        expected = "'exclusive', 'vgpu: N x TYPE' or 'sriov: N' for a virtual machine"
         _wrong(position, entry, "sharing", expected, entry.get("sharing"))
     try:
         parse_size_mib(values.get("disk") or "1G")
@@ -328,10 +351,14 @@ def _sharing(value: object) -> dict[str, Any]:
         return {}
     if isinstance(value, str):
         kind, _, rest = (part.strip() for part in value.partition(":"))
-        if kind == "shared" and rest.isdecimal() and 2 <= int(rest) <= 64:
+        if kind == "shared" and rest.isdecimal() and 2 <= int(rest) <= _MOST_SLOTS:
             return {"slots_per_gpu": int(rest)}
         if kind == "mig" and _MIG_PROFILE.fullmatch(rest):
             return {"mig_profile": rest}
+        if kind == "vgpu" and (found := _VGPU.fullmatch(rest)) and int(found[1]) <= _MOST_SLOTS:
+            return {"slots_per_gpu": int(found[1]), "vgpu": found[2]}
+        if kind == "sriov" and rest.isdecimal() and 1 <= int(rest) <= _MOST_SLOTS:
+            return {"slots_per_gpu": int(rest), "is_function": True}
     raise ValueError
 
 
@@ -366,7 +393,10 @@ _FIELDS: dict[str, tuple[str, Any]] = {
     "description": ("a sentence for the card", _text("description")),
     "gpu": ("a GPU's model name, such as 'H100' or 'Quadro P5000'", _nonempty("gpu")),
     "count": ("how many GPUs, a whole number from 0", _number("count", int, 0)),
-    "sharing": ("'exclusive', 'shared: N' (N from 2 to 64) or 'mig: 1g.10gb'", _sharing),
+    "sharing": (
+        "'exclusive', 'shared: N' (N from 2 to 64), 'mig: 1g.10gb', 'vgpu: N x TYPE' or 'sriov: N'",
+        _sharing,
+    ),
     "cpus": ("a number of CPUs, such as 8 or 0.5", _number("cpus", float, 0.1)),
     "memory": ("an amount of memory, such as '64G'", _size("memory_mib")),
     "shm": ("a size of /dev/shm, such as '8G'", _size("shm_mib")),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .estimate import Estimates, History, Holding, Wish
 from .ledger import Lease
 from .machines import MachineType
-from .placement import Card
+from .placement import Card, fits
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def availability(machine: MachineType, cards: Sequence[Card], waiting: int, prob
     serving = [card for card in cards if card.in_service]
     total = len(serving) * machine.slots_per_gpu // machine.count
     if machine.slots_per_gpu > 1:
-        free = sum(len(card.free_slots) // card.slots_for(machine) for card in serving)
+        with_room = [card for card in serving if fits(card, machine)]
+        free = sum(len(card.free_slots) // card.slots_for(machine) for card in with_room)
     else:
         free = sum(card.is_whole for card in serving) // machine.count
     return Availability(total, free, waiting, total - free, problem)

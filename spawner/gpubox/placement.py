@@ -18,7 +18,7 @@ _MOST_SEEDS = 16
 
 @dataclass
 class Card:
-    """One GPU as the pool sees it: its slots, and who holds each.
+    """One GPU as the pool sees it: its slots, who holds each, and how its holders have it divided.
 
     A card is divided into as many slots as all machine types that share it need in common; a
     machine that has it alone holds every slot.
@@ -28,6 +28,7 @@ class Card:
     slots: int = 1
     drain_reason: str | None = None
     holders: dict[int, int] = field(default_factory=dict)  # slot -> lease id
+    division: str = ""
 
     @property
     def in_service(self) -> bool:
@@ -55,7 +56,7 @@ Placement = dict[str, tuple[int, ...]]
 
 def fits(card: Card, machine: MachineType) -> bool:
     """Whether the card's free slots serve (one GPU of) a machine of that type."""
-    if machine.slots_per_gpu == 1:
+    if machine.slots_per_gpu == 1 or card.division != machine.division:
         return card.is_whole
     return card.slots - len(card.holders) >= card.slots_for(machine)
 

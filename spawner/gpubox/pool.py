@@ -99,7 +99,8 @@ class GPUPool:
                     self._remember(self._ledger.set_end(lease, end, "session"))
             else:
                 self._unclaimed[lease.id] = lease
-        divided_anew = self._fleet.take_up(self._ledger.held_slots())
+        divisions = {lease.id: self._kinds[lease.machine].division for lease in self._open.values()}
+        divided_anew = self._fleet.take_up(self._ledger.held_slots(), divisions)
         if divided_anew:
             self._ledger.divide_anew(divided_anew)
         for past in self._ledger.past_leases(self._opened_at - _HALF_LIVES_REMEMBERED * half_life_seconds):
@@ -488,7 +489,7 @@ class GPUPool:
     def _grant(self, ticket: Lease, placement: Placement) -> Lease:
         now = self.clock()
         lease = self._ledger.grant(ticket, placement, self._fleet.cards, now)
-        self._fleet.hold(lease.id, placement)
+        self._fleet.hold(lease.id, placement, self._kinds[lease.machine].division)
         if lease.machine in self._lines:
             self._lines[lease.machine].remove(lease.id)
         self._shares.begin(lease.user, lease.id, self._kinds[lease.machine].gpu_share, now)

@@ -48,12 +48,12 @@ class GPUSpawner(EngineHooks):
 
         Fields: ``title`` (what users see), ``name`` (short, for the API; from the title by
         default), ``description``, ``gpu`` (a model, such as "H100" or "Quadro P5000"), ``count``,
-        ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"), ``cpus``, ``memory``, ``shm``
-        (the size of /dev/shm), ``pids``, ``disk`` (a note), ``image``, ``template`` (one to start from in
-        place of the image), ``root`` (True lets its user become root in it), ``persistent`` (True: what was
-        installed in it is there again at the next start), ``price`` (an hour), ``time_limit``, ``groups``
-        (who may start it; everyone by default) and ``engine`` ("libvirt" for a virtual machine; by default
-        it is run as the hub's own engine does).
+        ``sharing`` ("exclusive", "shared: N" or "mig: 1g.10gb"; for a virtual machine "vgpu: N x TYPE" or
+        "sriov: N"), ``cpus``, ``memory``, ``shm`` (the size of /dev/shm), ``pids``, ``disk`` (a note),
+        ``image``, ``template`` (one to start from in place of the image), ``root`` (True lets its user
+        become root in it), ``persistent`` (True: what was installed in it is there again at the next start),
+        ``price`` (an hour), ``time_limit``, ``groups`` (who may start it; everyone by default) and ``engine``
+        ("libvirt" for a virtual machine; by default it is run as the hub's own engine does).
 
         Empty: derived from the GPUs found. A wrong entry stops the hub at start. Example::
 

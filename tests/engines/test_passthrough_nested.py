@@ -27,8 +27,8 @@ TREE = Path(__file__).parents[2]
 NESTED = TREE / "tests" / "nested"
 
 # One card with two functions behind a port of its own, and one that shares a bus of the old kind, and so its
-# IOMMU group, with a USB controller.
-CARD, CROWDED, NEIGHBOUR = "0000:01:00.0", "0000:02:01.0", "0000:02:02.0"
+# IOMMU group, with a USB controller. A disk controller is the card with virtual functions, QEMU has no other.
+CARD, CROWDED, NEIGHBOUR, DIVIDED = "0000:01:00.0", "0000:02:01.0", "0000:02:02.0", "0000:03:00.0"
 _DEVICES = (
     "intel-iommu,intremap=on,caching-mode=on",
     "pcie-root-port,id=root1,chassis=1,slot=1,addr=4",
@@ -37,6 +37,10 @@ _DEVICES = (
     "pcie-pci-bridge,id=old1,addr=5",
     "secondary-vga,bus=old1,addr=1",
     "piix3-usb-uhci,bus=old1,addr=2",
+    "pcie-root-port,id=root2,chassis=2,slot=2,addr=6",
+    "nvme-subsys,id=subsystem",
+    "nvme,serial=divided,bus=root2,subsys=subsystem,max_ioqpairs=6,msix_qsize=7,sriov_max_vfs=2"
+    ",sriov_vq_flexible=4,sriov_vi_flexible=4",
 )
 # Two busy cores take two minutes.
 _SECONDS = 600
@@ -122,7 +126,7 @@ def _qemu(disk: Path, folder: Path, iommu: str) -> list[str]:
     return [
         *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", *system),
         *("-kernel", str(disk / "vmlinuz"), "-initrd", str(disk / "initrd")),
-        *("-append", f"{kernel} intel_iommu={iommu} gpubox.cards={CARD},{CROWDED}"),
+        *("-append", f"{kernel} intel_iommu={iommu} gpubox.cards={CARD},{CROWDED},{DIVIDED}"),
         *("-drive", f"file={disk}/disk.qcow2,if=virtio,snapshot=on"),
         *("-drive", f"file={folder}/archive,if=virtio,format=raw,read-only=on"),
         *("-serial", f"file:{folder}/console", "-serial", f"file:{folder}/told"),
@@ -170,3 +174,9 @@ def test_a_card_with_another_device_in_its_group_is_refused_and_the_device_is_na
 def test_a_host_whose_iommu_is_off_says_what_to_switch_on(hosts: dict[str, Host]) -> None:
     said = hosts["off"].scene("off")["said"]
     assert f"at {CARD} cannot be given to a virtual machine: this host's IOMMU is off" in said
+
+
+def test_a_virtual_function_goes_into_a_machine_and_a_second_machine_is_refused(host: Host) -> None:
+    found = host.scene("functions")["found"]
+    assert found["cy"] == "0000:03:00.1"
+    assert "No virtual function of the GPU at 0000:03:00.0 is free: it has 1, in use" in found["di"]

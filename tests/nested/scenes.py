@@ -1,6 +1,7 @@
 """What happens on the host in tests/nested, with gpubox's own code; each scene says in a line what was seen.
 
-``python3 scenes.py ADDRESS ADDRESS``: the card that goes into a machine, and the one that has neighbours.
+``python3 scenes.py CARD CROWDED DIVIDED``: the card that goes into a machine, the one that has neighbours,
+and a device with virtual functions.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import libvirt
@@ -18,6 +20,7 @@ from gpubox.engines import EngineError
 from gpubox.engines.domain import DomainSpec, Names
 from gpubox.engines.guests import Guests
 from gpubox.engines.passthrough import Address, CannotPass, Device, plan
+from gpubox.engines.vgpu import Part, addresses_in
 
 URI = "qemu:///system"
 POOL = Path("/var/lib/libvirt/gpubox")
@@ -54,7 +57,7 @@ def prepare(guests: Guests) -> None:
     """A template with nothing on it, and a link to nowhere: tests/hub/test_vm has networks."""
     empty = Path("/tmp/empty.qcow2")
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", empty, "16M"], check=True)
-    guests.add_template("empty-1", {"qcow2": empty}, "nothing", str)
+    guests.add_template("empty-20260101000000", {"qcow2": empty}, "nothing", str)
     connection = libvirt.open(URI)
     connection.networkCreateXML(f"<network><name>{guests.network}</name><bridge name='gpubox-vm'/></network>")
     connection.nwfilterDefineXML(f"<filter name='{guests.filter}' chain='root'/>")
@@ -110,7 +113,31 @@ def give(guests: Guests, devices: list[Device], card: Address) -> None:
     guests.power_off(bob.names.domain)
 
 
-def main(card: Address, crowded: Address) -> None:
+def give_functions(guests: Guests, card: Address) -> None:
+    """The virtual function of a device goes into a machine; a second one finds none."""
+    device = Path(f"/sys/bus/pci/devices/{card}")
+    (device / "sriov_drivers_autoprobe").write_text("0")  # the host's driver has no use for them
+    (device / "sriov_numvfs").write_text("1")
+    until(lambda: any(parent.card == card for parent in guests._parents()))
+    found: dict[str, str] = {}
+    for user in ("cy", "di"):
+        spec = machine(guests, user, ())
+        try:
+            guests.start(replace(spec, part=Part(card)))
+            found[user] = " ".join(map(str, functions_of(spec)))
+        except CannotPass as error:
+            found[user] = str(error)
+    tell("functions", card=str(card), found=found)
+
+
+def functions_of(spec: DomainSpec) -> frozenset[Address]:
+    connection = libvirt.open(URI)
+    xml = connection.lookupByName(spec.names.domain).XMLDesc(0)
+    connection.close()
+    return addresses_in(xml)
+
+
+def main(card: Address, crowded: Address, divided: Address) -> None:
     guests = Guests(
         URI,
         "nested",
@@ -124,6 +151,7 @@ def main(card: Address, crowded: Address) -> None:
     tell("crowded", said=refusal(devices, crowded))
     if any(device.group for device in devices):
         give(guests, devices, card)
+        give_functions(guests, divided)
     else:
         tell("off", said=refusal(devices, card))
 

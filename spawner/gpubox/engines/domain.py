@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from ..inventory import GPU
 from . import Box, KeptMachine
 from .passthrough import Address
+from .vgpu import Part
 
 if TYPE_CHECKING:
     from .volumes import Volume
@@ -112,6 +113,9 @@ class DomainSpec:
     virt_type: str = "kvm"
     gpus: tuple[GPU, ...] = ()
     devices: tuple[Address, ...] = ()
+    # In place of whole cards; ``vgpu`` is the one that was made of it.
+    part: Part | None = None
+    vgpu: uuid.UUID | None = None
     # Kernel and initial file system beside the template; without them the disk boots itself.
     kernel: str = ""
     initrd: str = ""
@@ -190,6 +194,9 @@ def _devices(devices: ET.Element, spec: DomainSpec) -> None:
     for address in spec.devices:
         device = ET.SubElement(devices, "hostdev", mode="subsystem", type="pci", managed="yes")
         ET.SubElement(device, "source").append(address.element())
+    if spec.vgpu:
+        device = ET.SubElement(devices, "hostdev", mode="subsystem", type="mdev", model="vfio-pci")
+        ET.SubElement(ET.SubElement(device, "source"), "address", uuid=str(spec.vgpu))
 
 
 # --- metadata: how a domain is found again ----------------------------------------------------------
@@ -207,6 +214,7 @@ def _metadata(spec: DomainSpec) -> ET.Element:
         "lease": spec.lease_id,
         "machine": spec.machine,
         "gpus": gpus,
+        "has_part": spec.part is not None,
         "disk": asdict(spec.disk),
     }
     # JSON, which can say any character of a name; XML cannot.
@@ -241,6 +249,11 @@ def gpus_of(facts: Mapping[str, object]) -> tuple[GPU, ...]:
     """The cards that the domain was given, as the driver told them before."""
     gpus = facts.get("gpus")
     return tuple(GPU(**gpu) for gpu in gpus) if isinstance(gpus, list) else ()
+
+
+def cards_of(facts: Mapping[str, object]) -> tuple[GPU, ...]:
+    """Those of them that it has whole, which the host's driver does not know for so long."""
+    return () if facts.get("has_part") else gpus_of(facts)
 
 
 def server_of(facts: Mapping[str, object]) -> str:

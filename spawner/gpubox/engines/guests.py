@@ -10,13 +10,15 @@ import ipaddress
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+import uuid
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any
 
 import libvirt
 
-from . import EngineError, domain, passthrough
+from . import EngineError, domain, passthrough, vgpu
 from .domain import DomainSpec, Leases, Names
 from .volumes import Volumes, in_words
 
@@ -35,7 +37,7 @@ class Guests(Volumes):
         self._hub_id = hub_id
         self.network, self.subnet = network, ipaddress.IPv4Network(subnet)
         self.filter = f"gpubox-{hub_id}"
-        self._leasing, self._filtering = threading.Lock(), threading.Lock()
+        self._leasing, self._filtering, self._parting = (threading.Lock() for _ in range(3))
 
     # --- the network ---------------------------------------------------------------------------------
 
@@ -105,7 +107,23 @@ class Guests(Volumes):
 
     @in_words
     def start(self, spec: DomainSpec) -> None:
-        """Define the domain as it is to be now, and start it."""
+        """Define the domain as it is to be now, and start it.
+
+        Raises `CannotPass` where the card has no such part left.
+        """
+        if spec.part is None:
+            self._start(spec)
+            return
+        with self._parting:  # what one start finds free is no other's, and no left vGPU
+            if spec.part.vgpu:
+                self._start_with_vgpu(spec, spec.part)
+            else:
+                function = vgpu.choose_function(
+                    self._parents(), self.devices(), spec.part.card, self._functions_in_use()
+                )
+                self._start(replace(spec, devices=(function,)))
+
+    def _start(self, spec: DomainSpec) -> None:
         made = self._libvirt.defineXML(domain.domain_xml(spec))
         made.create()
 
@@ -188,6 +206,7 @@ class Guests(Volumes):
         found = self._domain(names.domain)
         if found is not None:
             self.power_off(names.domain)
+            self._remove_vgpus({names.id})
             found.undefineFlags(libvirt.VIR_DOMAIN_UNDEFINE_NVRAM)
         self._give_address_back(names)
         for volume in (names.disk, names.environment, names.console):
@@ -207,6 +226,44 @@ class Guests(Volumes):
         listed = self._libvirt.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV)
         found = (passthrough.read_device(one.XMLDesc(0)) for one in listed)
         return [device for device in found if device is not None]
+
+    # --- parts of cards ------------------------------------------------------------------------------
+
+    def _parents(self) -> list[vgpu.Parent]:
+        listed = self._libvirt.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_PCI_DEV)
+        return [one for device in listed if (one := vgpu.read_parent(device.XMLDesc(0))) is not None]
+
+    def _start_with_vgpu(self, spec: DomainSpec, part: vgpu.Part) -> None:
+        self._remove_vgpus({spec.names.id})
+        parent, kind = vgpu.choose(self._parents(), part.card, part.vgpu)
+        made = self._libvirt.nodeDeviceCreateXML(vgpu.vgpu_xml(parent.node, kind.id, spec.names.id), 0)
+        try:
+            self._start(replace(spec, vgpu=spec.names.id))
+        except BaseException:
+            made.destroy()
+            raise
+
+    def _functions_in_use(self) -> set[passthrough.Address]:
+        active = self._libvirt.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE)
+        return {address for one in active for address in vgpu.addresses_in(one.XMLDesc(0))}
+
+    @in_words
+    def remove_left_vgpus(self) -> None:
+        """Remove the vGPUs of this hub's machines that do not run; a vGPU is called as its machine is."""
+        with self._parting:
+            mine = [one for one in self._libvirt.listAllDomains(0) if self._is_mine(one)]
+            self._remove_vgpus({uuid.UUID(one.UUIDString()) for one in mine if not one.isActive()})
+
+    def _is_mine(self, found: Any) -> bool:
+        return domain.facts_of(found.XMLDesc(0), self._hub_id) is not None
+
+    def _remove_vgpus(self, ids: Collection[uuid.UUID]) -> None:
+        if not ids:
+            return
+        for device in self._libvirt.listAllDevices(libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_MDEV):
+            found = vgpu.read_vgpu(device.XMLDesc(0))
+            if found is not None and found.id in ids:
+                device.destroy()
 
 
 @contextmanager

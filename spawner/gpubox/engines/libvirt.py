@@ -28,6 +28,7 @@ from . import Box, EngineError, KeptMachine, domain
 from .domain import DiskFacts, DomainSpec, Names
 from .libvirtspawner import LOOK_SECONDS, LibvirtSpawner
 from .passthrough import Address, CannotPass, plan
+from .vgpu import Part
 
 if TYPE_CHECKING:
     from jupyterhub.spawner import SpawnException
@@ -42,7 +43,7 @@ _DEFAULT_CPUS, _DEFAULT_MEMORY_MIB = 2.0, 4096
 
 
 class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
-    """A server in a virtual machine of its own, with the cards of its lease passed through whole."""
+    """A server in a virtual machine of its own, with the cards of its lease, or its part of one."""
 
     @classmethod
     def check_installed(cls) -> None:
@@ -200,6 +201,7 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         await self.call(guests.write, self.names.console, b"")
         address, gateway = await self.call(guests.ensure_address, self.names)
         await self.call(guests.ensure_filter, *self._walls(environment, gateway))
+        has_part = bool(lease.gpus) and bool(machine.vgpu or machine.is_function)
         by_kernel = self.boot == "kernel" and bool(golden.kernel)
         return DomainSpec(
             names=self.names,
@@ -217,7 +219,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
             filter=guests.filter,
             virt_type=await self._kind(),
             gpus=self._cards(),
-            devices=await self._devices() if lease.gpus else (),
+            devices=await self._devices() if lease.gpus and not has_part else (),
+            part=Part((await self._places())[0], machine.vgpu or "") if has_part else None,
             kernel=golden.kernel if by_kernel else "",
             initrd=golden.initrd if by_kernel else "",
             root=_ROOT,
@@ -248,8 +251,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         known = {gpu.uuid: gpu for gpu in self.gpuhub.inventory.gpus}
         return tuple(replace(known.get(uuid, GPU(uuid, "GPU")), links={}) for uuid in self.lease.gpus)
 
-    async def _devices(self) -> tuple[Address, ...]:
-        """The devices of the lease's cards; none that a program of the host still uses."""
+    async def _used(self) -> tuple[nvidia.Place, ...]:
+        """Where the lease's cards are, and who uses them."""
         assert self.lease is not None
         used = await asyncio.to_thread(nvidia.places, self.lease.gpus)
         if missing := set(self.lease.gpus) - {place.uuid for place in used}:
@@ -260,6 +263,15 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
                 "gpu_not_attached",
                 503,
             )
+        return used
+
+    async def _places(self) -> list[Address]:
+        """Where the cards are that the lease has a part of, whoever else uses them."""
+        return [Address.parse(place.bus_id) for place in await self._used()]
+
+    async def _devices(self) -> tuple[Address, ...]:
+        """The devices of the lease's cards; none that a program of the host still uses."""
+        used = await self._used()
         for place in used:
             if place.programs:
                 raise refusal(
@@ -351,7 +363,9 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
             if name == self.names.domain and active:
                 return False
             if name == self.names.domain:
-                await self._take_back(gpu.uuid for gpu in domain.gpus_of(facts))
+                await self._take_back(gpu.uuid for gpu in domain.cards_of(facts))
+                if facts.get("has_part"):
+                    await self.call(self.guests.remove_left_vgpus)
         return True
 
     async def _take_back(self, uuids: Iterable[str]) -> None:
@@ -370,7 +384,9 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
         found = await self.call(self.guests.all)
         for _, facts, active in found:
             if active:
-                self.gpuhub.lent.update({gpu.uuid: gpu for gpu in domain.gpus_of(facts)})
+                self.gpuhub.lent.update({gpu.uuid: gpu for gpu in domain.cards_of(facts)})
+        if any(facts.get("has_part") and not active for _, facts, active in found):
+            await self.call(self.guests.remove_left_vgpus)  # a hub that was killed may have left some
         return [domain.box_of(name, facts, running=active) for name, facts, active in found]
 
     async def stop_box(self, box: Box) -> None:
@@ -388,6 +404,8 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
 
     def explain_failure(self, error: Exception) -> str | None:
         """libvirt's error as a sentence with what to do."""
+        if isinstance(error, CannotPass):
+            return f"{error} Tell the admin."
         if not isinstance(error, EngineError):
             return super().explain_failure(error)
         if "No space left" in str(error):

@@ -38,6 +38,11 @@ class Address:
             raise ValueError(f"{text!r} is no PCI address.")
         return cls(*(int(part, 16) for part in found.groups()))
 
+    @classmethod
+    def of(cls, element: ET.Element) -> Address:
+        """From an element ``address`` of libvirt's, with numbers such as 0x01."""
+        return cls(*(int(element.get(part) or "0", 0) for part in _PARTS))
+
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.slot:02x}.{self.function}"
 
@@ -87,12 +92,8 @@ def read_device(xml: str) -> Device | None:
         name=" ".join(name for name in names if name),
         class_code=(found.findtext("class") or "").strip(),
         driver=(ET.fromstring(xml).findtext("driver/name") or "").strip(),  # noqa: S314
-        group=frozenset(map(_address, found.findall("iommuGroup/address"))),
+        group=frozenset(map(Address.of, found.findall("iommuGroup/address"))),
     )
-
-
-def _address(element: ET.Element) -> Address:
-    return Address(*(int(element.get(part) or "0", 0) for part in _PARTS))
 
 
 def plan(devices: Iterable[Device], cards: Iterable[Address]) -> tuple[Address, ...]:
