@@ -391,7 +391,7 @@ class LibvirtGPUSpawner(GPUSpawner, LibvirtSpawner):
 
     async def stop_box(self, box: Box) -> None:
         """Shut down a machine that no server claims; its disk stays."""
-        await self._end(box.id)
+        await self._end(Names.of(self.hub_id, box.user, box.server))
         await self._take_back(box.gpus)
 
     async def last_words(self) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
 
 from jupyterhub.spawner import Spawner
 from traitlets import Bool, Enum, Float, Unicode, default
@@ -164,6 +165,7 @@ class LibvirtSpawner(Spawner):
     # --- calls -----------------------------------------------------------------------------------
 
     _threads: ThreadPoolExecutor | None = None
+    _endings: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
     _all_guests: dict[tuple[str, ...], Guests] = {}
 
     @property
@@ -206,6 +208,7 @@ class LibvirtSpawner(Spawner):
 
     async def start(self) -> str:
         """Start the domain, and return its address once its system is up."""
+        await self._end(self.names)  # what a hub that was killed in a start has left
         spec = await self.prepare()
         await self.call(self.guests.start, spec)
         await self.until_booted()
@@ -220,11 +223,21 @@ class LibvirtSpawner(Spawner):
 
     async def stop(self, now: bool = False) -> None:
         """Shut the machine down; switch it off where that takes too long, or at once where it is ``now``."""
-        await self._end(self.names.domain, now=now)
+        await self._end(self.names, now=now)
 
-    async def _end(self, name: str, *, now: bool = False) -> None:
+    async def _end(self, names: Names, *, now: bool = False) -> None:
+        # One at a time: whoever ends what is left of an earlier run must not end the next one.
+        ending = LibvirtSpawner._endings.setdefault(names.domain, asyncio.Lock())
+        async with ending:
+            await self._end_one(names, now=now)
+
+    async def _end_one(self, names: Names, *, now: bool) -> None:
+        name = names.domain
+        if not await self.call(self.guests.is_active, name):
+            return
         deadline = time.monotonic() + self.shutdown_seconds
-        if not now:
+        # A system that is still booting hears no button.
+        if not now and "server" in domain.marks(await self.call(self.guests.console, names)):
             await self.call(self.guests.shut_down, name)
             while await self.call(self.guests.is_active, name):
                 if time.monotonic() > deadline:
