@@ -30,7 +30,7 @@ SAY    = printf '%-8s %s\n'
 # is used with (its server is what a process has for a machine), promtool, and what runs virtual machines.
 TEST_PACKAGES := chromium fonts-dejavu-core postgresql gcc libc6-dev debootstrap iproute2 \
     openssh-client openssh-server rsync git \
-    libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils dnsmasq-base libvirt-dev pkg-config python3-dev
+    libvirt-daemon-system libvirt-clients qemu-system-x86 qemu-utils ovmf dnsmasq-base libvirt-dev pkg-config python3-dev
 DEMO_PACKAGES := gcc libc6-dev
 
 export ENGINE
