@@ -46,6 +46,7 @@ T = TypeVar("T")
 
 # A save is disk work: more side by side makes each of them slower.
 _SAVES_AT_ONCE = 2
+_QUESTIONS_AT_ONCE = 4
 # How far one is, is told so often at most: each time the hub's whole state is put together.
 _TELL_SECONDS = 0.5
 
@@ -63,13 +64,14 @@ class TemplateLibrary:
         # Grows with every change of a record; another run of the hub counts on from elsewhere.
         self._revision = int(time.time())
         self._threads = ThreadPoolExecutor(_SAVES_AT_ONCE, thread_name_prefix="gpubox-save")
+        self._asking = ThreadPoolExecutor(_QUESTIONS_AT_ONCE, thread_name_prefix="gpubox-templates")
         self._followed: set[asyncio.Future[Any]] = set()
 
     async def open(self) -> None:
         """Clear away what saves have left that a killed hub did not end."""
         for storage in self._storages.values():
             try:
-                if left := await self.on_thread(storage.sweep):
+                if left := await self.ask_engine(storage.sweep):
                     log.warning(
                         "%d saves were cut short when the hub ended; nothing is left of them.", left
                     )
@@ -169,7 +171,7 @@ class TemplateLibrary:
     ) -> None:
         box, machine, base = spawner.box_id, spawner.machine, spawner.template_reference
         try:
-            found = await self.on_thread(storage.look, box)
+            found = await self.ask_engine(storage.look, box)
             save.size_bytes, save.secrets = found.size_bytes, found.secrets
             self._hub.tell_watchers()
             await self._check_room(save, actor)
@@ -218,6 +220,7 @@ class TemplateLibrary:
                 told_at = time.monotonic()
                 loop.call_soon_threadsafe(self._hub.tell_watchers)
 
+        save.say("Waiting for its turn")
         keeping = asyncio.ensure_future(self.on_thread(storage.keep, found, save.id, base, say))
         try:
             return await asyncio.shield(keeping)
@@ -231,13 +234,13 @@ class TemplateLibrary:
         try:
             await self._check_room(save, actor)
         except PoolRefusal:
-            await self.on_thread(storage.remove, kept.name)
+            await self.ask_engine(storage.remove, kept.name)
             raise
 
     async def _undo(self, storage: TemplateStorage, keeping: asyncio.Future[Kept]) -> None:
         try:
             kept = await keeping
-            await self.on_thread(storage.remove, kept.name)
+            await self.ask_engine(storage.remove, kept.name)
         except (PoolRefusal, EngineError) as error:
             log.info("A save that was cancelled ended with: %s", error)
 
@@ -334,7 +337,7 @@ class TemplateLibrary:
             await self._check_unused(found, version)
         for version in versions:
             try:
-                await self.on_thread(self._storage(version.engine).remove, version.image)
+                await self.ask_engine(self._storage(version.engine).remove, version.image)
             except EngineError as error:
                 raise PoolRefusal(str(error), "engine") from error
             await self._hub.ask(self.store.remove_version, found.id, version.number)
@@ -349,7 +352,7 @@ class TemplateLibrary:
             if spawner.active and spawner.template_reference == reference
         ]
         try:
-            using = starting or await self.on_thread(self._storage(version.engine).users_of, version.image)
+            using = starting or await self.ask_engine(self._storage(version.engine).users_of, version.image)
         except EngineError as error:
             raise PoolRefusal(str(error), "engine") from error
         if using:
@@ -376,9 +379,9 @@ class TemplateLibrary:
         }
         pruned: list[str] = []
         for storage in self._storages.values():
-            found = await self.on_thread(storage.unrecorded, recorded | self._under_way(storage))
+            found = await self.ask_engine(storage.unrecorded, recorded | self._under_way(storage))
             for image in found if really else ():
-                await self.on_thread(storage.remove, image)
+                await self.ask_engine(storage.remove, image)
             pruned += found
         return pruned
 
@@ -404,8 +407,12 @@ class TemplateLibrary:
             )
         return found
 
+    async def ask_engine(self, function: Callable[..., T], *args: Any) -> T:
+        """Call what an engine does soon, whatever is being saved meanwhile."""
+        return await asyncio.get_running_loop().run_in_executor(self._asking, function, *args)
+
     async def on_thread(self, function: Callable[..., T], *args: Any) -> T:
-        """Call what blocks for as long as a disk takes."""
+        """Call what blocks for as long as a disk takes; when its turn comes."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
     def _follow(self, task: asyncio.Future[Any]) -> None:
