@@ -79,7 +79,7 @@ def _save(hub: Hub, name: str, note: str) -> int:
         return _INTERRUPTED
     if save["state"] != "done":
         raise Trouble(save["words"])
-    print(f"{save['words']} It adds {save['size_bytes'] / 1e9:.2f} GB. {_ELSEWHERE}")
+    print(f"{save['words']} It takes {save['size_bytes'] / 1e9:.2f} GB. {_ELSEWHERE}")
     if save["secrets"]:
         print("These files look like secrets. Nobody else sees this version before you say there that they")
         print("are none:")

@@ -89,7 +89,7 @@ def test_the_machine_is_saved_and_each_page_tells_how_far(open_panel, service):
 
     hostile = "/opt/<img src=x onerror=window.hit=1>/.netrc"
     service.save(DONE | {"secrets": ["/opt/lab/.aws/credentials", hostile]})
-    expect(dialog).to_contain_text("Saved as version 1 of torch-lab. It adds 1.4\u00a0GB.")
+    expect(dialog).to_contain_text("Saved as version 1 of torch-lab. It takes 1.4\u00a0GB.")
     expect(dialog.get_by_role("listitem")).to_have_text(["/opt/lab/.aws/credentials", hostile])
     expect(dialog).to_contain_text("look like secrets")
     link = dialog.get_by_role("link", name="Templates").get_attribute("href")
@@ -160,7 +160,7 @@ def test_a_save_is_cancelled_and_one_is_not_waited_for(open_panel, service):
     service.save(DONE)
     toast = page.get_by_role("alert").filter(has_text="Saved as version 1 of torch-lab.")
     toast.get_by_role("button", name="Show").click()
-    expect(dialog).to_contain_text("It adds 1.4\u00a0GB.")
+    expect(dialog).to_contain_text("It takes 1.4\u00a0GB.")
 
 
 def test_a_hub_that_began_anew_is_told_of_and_waited_for_no_more(open_panel, service):

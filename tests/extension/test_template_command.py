@@ -71,7 +71,7 @@ def test_it_saves_tells_how_far_and_names_what_looks_like_a_secret(service, begi
     code, told, _ = ended(process)
     assert code == 0
     assert "Keeping what was changed (1.40 GB) ...\n" in told
-    assert "Saved as version 1 of torch-lab. It adds 1.40 GB." in told
+    assert "Saved as version 1 of torch-lab. It takes 1.40 GB." in told
     assert "/opt/\\x1b[2J.netrc" in told and "\x1b" not in told
 
 

@@ -22,7 +22,7 @@ function describe({ store, trans }: Context, save: Save): HTMLElement {
   page.href = safeUrl((store.box?.hub_url ?? '').replace(/hub\/home$/, 'services/gpubox/templates'));
   page.target = '_blank';
   page.rel = 'noopener';
-  const node = make('div', 'gb-Save', make('p', '', `${save.words} `, trans.__('It adds %1.', fileSize(save.size_bytes))));
+  const node = make('div', 'gb-Save', make('p', '', `${save.words} `, trans.__('It takes %1.', fileSize(save.size_bytes))));
   if (save.secrets.length) {
     node.append(
       make(

@@ -22,7 +22,7 @@ def add_to(commands: Any) -> None:
     topic = commands.add_parser("template", help="machines kept to start from again, and to share")
     doing = topic.add_subparsers(required=True, metavar="COMMAND")
 
-    command = doing.add_parser("list", help="all templates, what they add, and who may use them")
+    command = doing.add_parser("list", help="all templates, what they take, and who may use them")
     command.set_defaults(command=listed)
     command.add_argument("--json", action="store_true", help="for programs")
 
@@ -69,10 +69,12 @@ def listed(arguments: argparse.Namespace) -> int:
     if not templates:
         print("There are no templates.")
         return 0
-    head = ("TEMPLATE", "ADDS", "FROM", "SAVED", "SHARED WITH", "NOTE")
+    # A container's image takes what it adds to the one that it came from, a disk all that is on it.
+    head = ("TEMPLATE", "OF", "TAKES", "FROM", "SAVED", "SHARED WITH", "NOTE")
     rows = [
         (
             f"{one['reference']}:{version['number']}",
+            "virtual machine" if version["engine"] else "container",
             f"{version['size_bytes'] / 1e9:.2f} GB",
             version["base"],
             moment(version["saved_at"]),
@@ -82,7 +84,7 @@ def listed(arguments: argparse.Namespace) -> int:
         for one in templates
         for version in one["versions"]
     ]
-    print(table([head, *rows], right=(1,)))
+    print(table([head, *rows], right=(2,)))
     return 0
 
 
@@ -96,7 +98,7 @@ def save(arguments: argparse.Namespace) -> int:
         return await template_moves.followed(client, begun["id"])
 
     done = template_moves.ended(hub.ask(saved))
-    print(f"{done['words']} It adds {done['size_bytes'] / 1e9:.2f} GB.")
+    print(f"{done['words']} It takes {done['size_bytes'] / 1e9:.2f} GB.")
     template_moves.warn(done)
     return 0
 
