@@ -10,6 +10,7 @@ import pytest
 
 from fixtures.disk import make_small_disk, run, write
 from fixtures.libvirt import NETWORK, SUBNET, Libvirt
+from fixtures.waiting import until
 from gpubox.engines import EngineError, domain
 from gpubox.engines.disks import TemplateDisks
 from gpubox.engines.domain import DiskFacts, DomainSpec, Names
@@ -136,23 +137,25 @@ def test_with_no_room_to_make_it_nothing_is_begun(guests, disks, ada, folder, tm
 
 def test_what_a_hub_that_was_killed_left_is_swept_away(guests, disks, ada, folder, libvirt_host, tmp_path):
     """Killed while libvirt copied, while it made a template of the copy, and while it handed that over."""
-    # One that is pulled goes on until it is ended: a copy as slow as a test needs it.
+    # One that is pulled goes on until it is ended: a copy as slow as a test needs it. libvirt removes the
+    # scratch file of one itself, and leaves what is pushed.
     backup = tmp_path / "backup.xml"
     backup.write_text(
         "<domainbackup mode='pull'>"
         f"<server transport='unix' socket='{libvirt_host.directory}/lib/qemu/pulled'/>"
         "<disks><disk name='vda' backup='yes' type='file'>"
-        f"<scratch file='{libvirt_host.pool_path}/gpubox-saving-{HUB}-dead.qcow2'/></disk>"
+        f"<scratch file='{libvirt_host.directory}/scratch.qcow2'/></disk>"
         "<disk name='vdb' backup='no'/></disks></domainbackup>"
     )
     libvirt_host.virsh("backup-begin", ada.domain, str(backup))
     assert "Backup" in libvirt_host.virsh("domjobinfo", ada.domain)
     guests.write(f"gpubox-template-{HUB}-dead.qcow2", b"half of it")
+    guests.write(f"gpubox-saving-{HUB}-dead.qcow2", b"half of it")
     (folder / f"gpubox-saving-{HUB}-dead").mkdir()
     others = "gpubox-template-ffffffffffffffff-1.qcow2"
     guests.write(others, b"of another hub")
-    disks.sweep()
-    assert "None" in libvirt_host.virsh("domjobinfo", ada.domain)
+    assert disks.sweep() == 2
+    until(lambda: "None" in libvirt_host.virsh("domjobinfo", ada.domain), "the copy is ended")
     assert guests.is_active(ada.domain)
     guests.remove_volume(others)  # was not swept
     assert nothing_is_left(guests, folder)
