@@ -1,6 +1,9 @@
 """Saves at a real engine, where no hub is needed: many layers made one, a file that shrinks, a full disk."""
 
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import docker
 import pytest
@@ -127,13 +130,15 @@ def test_a_file_that_shrinks_all_the_time_does_not_fail_the_save(docker_client, 
 
 
 @pytest.fixture
-def small_engine(tmp_path, docker_client, image):
+def small_engine(docker_client, image):
     """An engine of the test's own with a disk of 600 MB."""
-    data = tmp_path / "data"
+    # pytest's own folders have names that are too long for a socket's path.
+    directory = Path(tempfile.mkdtemp(prefix="gpubox-engine-"))
+    data = directory / "data"
     data.mkdir()
     _make_namespace()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(data)], check=True)
-    engine = Engine(tmp_path).start()
+    engine = Engine(directory).start()
     try:
         engine.client().images.load(docker_client.images.get(IMAGE).save(named=True))
         yield engine
@@ -143,6 +148,7 @@ def small_engine(tmp_path, docker_client, image):
         engine.stop()
         _remove_namespace()
         subprocess.run(["umount", "--lazy", str(data)], check=False)
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def test_a_full_disk_leaves_what_was_there_and_says_so(small_engine):

@@ -151,8 +151,7 @@ def test_gpus_of_running_servers_are_known_again_when_the_ledger_was_lost(hub):
     for file in (hub.directory / "state").glob("gpubox.sqlite*"):
         file.unlink()
     hub.start()
-    hub.until(lambda: hub.open_leases(), "alice's lease is written down")
-    assert hub.gpus_held() == held
+    hub.until(lambda: hub.gpus_held() == held, "alice's lease is written down")
     assert hub.is_ready("alice")
     hub.run("bob", "h100")
     assert hub.gpus_held()["bob"] != held["alice"]

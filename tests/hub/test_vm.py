@@ -109,7 +109,7 @@ def until_in_the_lab(page: Page, detail: Locator, user: str) -> None:
     words = "Your machine runs; Jupyter is starting in it"
     expect(detail).to_have_text(words, timeout=BOOT_SECONDS * 1000)
     page.wait_for_url(re.compile(f"/user/{user}/lab"), timeout=BOOT_SECONDS * 1000)
-    expect(page.locator(".jp-LauncherCard").first).to_be_visible(timeout=SLOW_SECONDS * 1000)
+    expect(page.get_by_role("menuitem", name="File")).to_be_visible(timeout=SLOW_SECONDS * 1000)
 
 
 def package(folder: Path) -> bytes:
@@ -148,6 +148,7 @@ def test_in_the_browser_a_machine_boots_is_worked_in_as_root_and_kept_as_a_templ
     until_in_the_lab(page, choose_and_start(page), "alice")
     alice = Guest(hub, "alice")
 
+    expect(page.locator(".jp-LauncherCard").first).to_be_visible(timeout=SLOW_SECONDS * 1000)
     page.locator(".jp-LauncherCard[data-category=Notebook]").first.click()
     expect(page.get_by_text(re.compile(r"Python.*\| Idle"))).to_be_visible(timeout=SLOW_SECONDS * 1000)
     page.locator(".jp-Notebook .cm-content").click()

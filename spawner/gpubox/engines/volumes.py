@@ -81,7 +81,10 @@ def in_words(method: Callable[P, T]) -> Callable[P, T]:
         try:
             return method(*args, **kwargs)
         except libvirt.libvirtError as error:
-            raise EngineError(f"libvirt: {error.get_error_message() or error}") from error
+            said = error.get_error_message() or error
+            # A connection that breaks in the middle of a call.
+            is_gone = error.get_error_domain() == libvirt.VIR_FROM_RPC
+            raise EngineError(f"libvirt {'does not answer' if is_gone else 'says'}: {said}") from error
 
     return called
 
