@@ -328,7 +328,7 @@ def test_cancelled_while_it_boots_a_machine_is_switched_off(hub, libvirt_host, v
     choose_and_start(page)
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#headline")).to_have_text("Cancelled")
-    hub.until(is_off, "it is off, and its lease closed")
+    hub.until(is_off, "it is off, and its lease closed", 150)
     assert names(hub, "alice").disk in libvirt_host.virsh("vol-list", "gpubox")
 
 
@@ -336,7 +336,7 @@ def test_a_hub_that_is_killed_while_a_machine_boots_leaves_nothing_half_done(hub
     begin(hub, libvirt_host)
     hub.kill()
     hub.start()
-    hub.until(is_off, "nobody claims it, so it is off")
+    hub.until(is_off, "nobody claims it, so it is off", 150)
 
 
 def test_a_libvirt_that_is_killed_while_a_machine_boots_leaves_nothing_half_done(hub, libvirt_host, is_off):
@@ -346,7 +346,7 @@ def test_a_libvirt_that_is_killed_while_a_machine_boots_leaves_nothing_half_done
         assert "libvirt does not answer" in hub.failure("alice")
     finally:
         libvirt_host.start()
-    hub.until(is_off, "it is off, and its lease closed")
+    hub.until(is_off, "it is off, and its lease closed", 150)
 
 
 def test_started_again_a_machine_is_as_it_was_left_and_anothers_is_a_clone_of_it(hub, visit):

@@ -6,6 +6,7 @@ What a domain gets is in ``domain``, the calls in ``guests``; `LibvirtGPUSpawner
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +27,8 @@ T = TypeVar("T")
 
 _CALLS_AT_ONCE = 16
 LOOK_SECONDS = 0.25
+# A system whose services still start may miss the power button: it is pressed again.
+_PRESS_SECONDS = 5.0
 
 
 class LibvirtSpawner(Spawner):
@@ -238,8 +241,11 @@ class LibvirtSpawner(Spawner):
         deadline = time.monotonic() + self.shutdown_seconds
         # A system that is still booting hears no button.
         if not now and "server" in domain.marks(await self.call(self.guests.console, names)):
-            await self.call(self.guests.shut_down, name)
+            pressed_at = -math.inf
             while await self.call(self.guests.is_active, name):
+                if time.monotonic() - pressed_at >= _PRESS_SECONDS:
+                    pressed_at = time.monotonic()
+                    await self.call(self.guests.shut_down, name)
                 if time.monotonic() > deadline:
                     self.log.warning("%s did not shut down in time and is switched off.", name)
                     break
