@@ -13,28 +13,13 @@ from typing import Any
 
 import pytest
 
+from engines.test_domain import SPEC
 from gpubox.engines import EngineError, domain
-from gpubox.engines.domain import DomainSpec, Names
 from gpubox.engines.passthrough import Address, CannotPass, read_device
 from gpubox.engines.vgpu import Part, addresses_in, choose, choose_function, read_parent, read_vgpu, vgpu_xml
 from gpubox.inventory import GPU
 
 CARD = Address.parse("0000:06:00.0")
-SPEC = DomainSpec(
-    names=Names.of("hub1", "ada", ""),
-    hub_id="hub1",
-    user="ada",
-    server="",
-    lease_id=7,
-    machine="vm",
-    cpus=2,
-    memory_mib=4096,
-    address="10.0.0.5",
-    pool="gpubox",
-    pool_path="/pool",
-    network="gpubox-vm",
-    filter="gpubox-hub1",
-)
 
 NODE = """
 <device>

@@ -35,24 +35,6 @@ def hub(make_module_hub):
         hub.engine().images.remove(image.id, force=True)
 
 
-@pytest.fixture
-def visit(hub, new_page):
-    """Opens a page of the hub as somebody who logs in for it; no script of it may fail."""
-    errors = []
-
-    def visit(user, path, **options):
-        page = new_page(**options)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(hub.url + path)
-        page.get_by_label("Username:").fill(user)
-        page.get_by_label("Password:").first.fill(hub.password)
-        page.get_by_role("button", name="Sign in").click()
-        return page
-
-    yield visit
-    assert not errors
-
-
 def wheel():
     """A package that any pip installs: one module, and what the specification asks for beside it."""
     held = io.BytesIO()

@@ -11,7 +11,7 @@ import re
 import socket
 import sqlite3
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -61,24 +61,6 @@ def alice(hub: Hub) -> Guest:
 @pytest.fixture
 def bob(hub: Hub) -> Guest:
     return machine(hub, "bob")
-
-
-@pytest.fixture
-def visit(hub: Hub, new_page: Callable[..., Page]) -> Iterator[Callable[[str, str], Page]]:
-    """Opens a page of the hub as somebody who logs in for it; no script of it may fail."""
-    errors: list[str] = []
-
-    def visit(user: str, path: str) -> Page:
-        page = new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(hub.url + path)
-        page.get_by_label("Username:").fill(user)
-        page.get_by_label("Password:").first.fill(hub.password)
-        page.get_by_role("button", name="Sign in").click()
-        return page
-
-    yield visit
-    assert not errors
 
 
 def names(hub: Hub, user: str) -> Names:
