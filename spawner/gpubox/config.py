@@ -126,6 +126,8 @@ def _let_waiting_wait(c: Any) -> None:
     c.JupyterHub.named_server_limit_per_user = 10
     # A restart of the hub leaves servers running, and the line as it was.
     c.JupyterHub.cleanup_servers = False
+    # A server whose start was cut short asks the hub before it answers; the hub must not wait for it.
+    c.JupyterHub.init_spawners_timeout = 1
     # People in line count as spawning: a limit here would turn the 101st away.
     c.JupyterHub.concurrent_spawn_limit = 0
     # The waiting page takes over after this many seconds, without a warning in the log.

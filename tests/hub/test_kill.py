@@ -84,12 +84,17 @@ def consistent(hub):
     )
 
 
+def answers(hub, user):
+    """Whether a server can be reached by way of the hub."""
+    return requests.get(f"{hub.url}/user/{user}/api", timeout=10).ok
+
+
 def restart_and_settle(hub):
     hub.environment.pop("PAUSE_AT", None)
     hub.start()
     hub.until(lambda: consistent(hub), "servers, leases and containers agree", 60)
     assert "bob" in hub.gpus_held()
-    assert requests.get(f"{hub.url}/user/bob/api", timeout=10).ok, "bob's server was lost"
+    assert answers(hub, "bob"), "bob's server was lost"
     # Both GPUs can be had: nothing leaked.
     if "alice" not in hub.gpus_held():
         hub.run("alice", "h100")
@@ -103,8 +108,12 @@ def test_hub_killed_in_a_start(hub, phase):
     hub.run("bob", "h100")
     hub.ask_for("alice", "h100")
     hub.until(lambda: paused(hub), f"alice's start is at '{phase}'", 30)
+    began = [box.id for box in hub.containers() if box.labels["gpubox.user"] == "alice"]
     hub.kill()
     restart_and_settle(hub)
+    # What runs by then goes on to be hers.
+    assert phase in ("leased", "created") or [hub.container("alice").id] == began
+    assert answers(hub, "alice")
 
 
 @pytest.mark.parametrize("phase", STOP_PHASES)

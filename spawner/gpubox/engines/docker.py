@@ -10,6 +10,7 @@ import asyncio
 import threading
 from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -379,6 +380,13 @@ class DockerGPUSpawner(KeepingSpawner):
             return None
         self._engine_is_silent = False
         return status
+
+    async def get_url(self) -> str:
+        """Where the server is. A hub that was killed in the middle of its start has not written that down."""
+        if not self.server.ip:
+            with suppress(*_ENGINE_ERRORS):
+                self.server.ip, self.server.port = await self.get_ip_and_port()
+        return str(self.server.url)
 
     async def confirm_stopped(self) -> bool:
         """Whether the engine says that the container is not running."""

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakValueDictionary
@@ -265,6 +266,14 @@ class LibvirtSpawner(Spawner):
             return None
         self._is_silent = False
         return None if active else 0
+
+    async def get_url(self) -> str:
+        """Where the server is. A hub that was killed in the middle of its start has not written that down."""
+        if not self.server.ip:
+            with suppress(EngineError):
+                self.server.ip, _ = await self.call(self.guests.ensure_address, self.names)
+                self.server.port = self.port
+        return str(self.server.url)
 
     async def delete_forever(self) -> None:
         """Remove the machine and its disk; its home stays."""
