@@ -17,8 +17,8 @@ ENGINE   ?= docker
 SIMULATE ?=
 TARGET   ?= cpu
 ARGS     ?=
-# Tests wait for browsers, hubs and engines more than they work: two processes share the cores well.
-JOBS     ?= 2
+# Tests wait for browsers, hubs and engines about half of their time: three processes keep two cores busy.
+JOBS     ?= 3
 
 BIN   := .venv/bin
 LOCKS := spawner/locks
