@@ -97,18 +97,18 @@ help: ## say what can be made
 
 .venv/.run: .venv/.python $(LOCKS)/run.lock setup.py spawner/gpubox/__init__.py
 	@$(SAY) python "installing the hub's packages"
-	@$(UV) --require-hashes -r $(LOCKS)/run.lock
+	@$(UV) --require-hashes --no-deps -r $(LOCKS)/run.lock
 	@$(UV) --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/.test: .venv/.run $(LOCKS)/test.lock
 	@$(SAY) python "installing the tests' packages"
-	@$(UV) --require-hashes -r $(LOCKS)/test.lock
+	@$(UV) --require-hashes --no-deps -r $(LOCKS)/test.lock
 	@touch $@
 
 # libvirt's Python package, for virtual machines: it is compiled, with what $(TEST_PACKAGES) name.
 .venv/.vm: .venv/.run $(LOCKS)/vm.lock
-	@$(UV) --require-hashes -r $(LOCKS)/vm.lock
+	@$(UV) --require-hashes --no-deps -r $(LOCKS)/vm.lock
 	@touch $@
 
 # The proxy must be the program that the hub starts: a wrapper would outlive it when it is ended.
