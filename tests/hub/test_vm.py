@@ -162,6 +162,8 @@ def test_its_user_is_its_root_with_a_kernel_of_its_own_and_the_system_takes_all_
     assert (root, user) == ("0", "jovyan")
     assert kernel != Path("/proc/sys/kernel/osrelease").read_text().strip()
     assert 7 < int(mib.rstrip("M")) / 1024 < 8
+    # /tmp is not the memory, and nothing in the home is root's alone.
+    assert alice.sh("findmnt -no TARGET -T /tmp; tar -cf /dev/null .") == "/"
 
 
 def test_nobody_has_a_password(alice):
