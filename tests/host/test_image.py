@@ -36,6 +36,10 @@ OUTPUT = """\
 #9 exporting to image
 #9 exporting layers
 #9 DONE 2.2s
+#10 exporting to client directory
+#10 copying files 16.03MB 0.1s
+#10 copying files 4.60GB 46.2s done
+#10 DONE 46.3s
 """
 
 
@@ -48,6 +52,8 @@ def test_a_build_is_told_in_a_line_a_step_that_really_runs():
         "system 3/5: RUN apt-get update",
         "system 3/5: done in 22 s",
         "handing the image to the engine",
+        "copying what was built out of the engine",
+        "copying what was built out of the engine: done in 46 s",
     ]
 
 

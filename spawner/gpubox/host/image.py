@@ -227,11 +227,13 @@ class BuildStory:
         step, words = found.groups()
         if named := re.match(r"\[([\w.-]+)\s+(\d+/\d+)\] (.*)", words):
             self._steps[step] = f"{named[1]} {named[2]}: {_gist(named[3])}"
+        elif words.startswith("exporting to client directory"):
+            self._steps[step] = "copying what was built out of the engine"
         elif words.startswith("exporting to"):
             self._steps[step] = "handing the image to the engine"
         elif step not in self._steps:
             return
-        elif re.match(r"\d+\.\d+ |exporting layers", words) and step not in self._told:
+        elif re.match(r"\d+\.\d+ |exporting layers|copying files", words) and step not in self._told:
             self._told.add(step)
             self._say(self._steps[step])
         elif (done := re.match(r"DONE (\d+)\.\d+s", words)) and int(done[1]) >= 5 and step in self._told:
