@@ -29,7 +29,7 @@ _STYLES = {"desktop.html": "'self'", "terminal.html": "'self' 'unsafe-inline'"}
 
 
 class PageHandler(JupyterHandler):
-    """GET /gpubox/desktop, /gpubox/terminal and /gpubox/terminal/NAME"""
+    """GET /gpubox/desktop, /gpubox/terminal/NAME, and /gpubox/terminal/ for a new one"""
 
     auth_resource = _RESOURCE
 
@@ -51,6 +51,17 @@ class PageHandler(JupyterHandler):
         # Asking for it sets the cookie that the page's own requests are checked against.
         self.xsrf_token  # noqa: B018
         await self.finish(path.read_bytes())
+
+
+class NewTerminalHandler(JupyterHandler):
+    """GET /gpubox/terminal: the page's files are where it looks for them from /gpubox/terminal/ on."""
+
+    auth_resource = _RESOURCE
+
+    @authenticated
+    @authorized
+    async def get(self) -> None:
+        self.redirect(url_path_join(self.base_url, "gpubox/terminal/"))
 
 
 class PageFilesHandler(JupyterHandler, StaticFileHandler):
@@ -79,5 +90,6 @@ def page_handlers(base_url: str) -> list[tuple[str, type, dict[str, Any]]]:
     return [
         (at("desktop"), PageHandler, {"file": "desktop.html"}),
         (at(r"desktop/static/([\w.-]+)"), PageFilesHandler, {"path": str(STATIC)}),
-        (at(r"terminal(?:/(\w+))?"), PageHandler, {"file": "terminal.html"}),
+        (at("terminal"), NewTerminalHandler, {}),
+        (at(r"terminal/(\w*)"), PageHandler, {"file": "terminal.html"}),
     ]

@@ -1,6 +1,7 @@
 """The standalone pages as they are served: to whom, with which headers."""
 
 import re
+from urllib.parse import urljoin
 
 import pytest
 
@@ -26,6 +27,15 @@ def test_a_page_is_for_who_is_logged_in(server, path):
     answer = server.ask(path, token="", allow_redirects=False)
     assert answer.status_code == 302 and "/login" in answer.headers["Location"]
     assert server.ask(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_the_files_that_a_page_names_are_where_it_looks_for_them(server, path):
+    answer = server.ask(path)
+    named = re.findall(r'(?:src|href)="([^"]+)"', answer.text)
+    assert named
+    for file in named:
+        assert server.ask(urljoin(answer.url, file).removeprefix(server.url)).ok, file
 
 
 def test_so_are_its_files_which_are_kept(server):
