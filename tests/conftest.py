@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
+from xdist.workermanage import WorkerController
 
 pytest_plugins = [
     # In the order in which they import each other.
@@ -23,17 +24,31 @@ pytest_plugins = [
 
 
 class BySharedParts(LoadScopeScheduling):
-    """Gives each process whole modules: what a module's tests share is set up once."""
+    """Gives each process whole modules: what a module's tests share is set up once.
+
+    Virtual machines come last, in the process that is busy longest, when the others have next to nothing left
+    to do: they are emulated, and boot in a minute on idle processors only.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         module = nodeid.split("::", 1)[0]
         return next((shared for shared, modules in SHARED.items() if module.startswith(modules)), module)
 
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        if MACHINES in self.workqueue:
+            self.workqueue.move_to_end(MACHINES)
+        is_busy = any(other is not node and not other.shutting_down for other in self.nodes)
+        if list(self.workqueue) == [MACHINES] and is_busy:
+            node.shutdown()  # after what it has
+        else:
+            super()._assign_work_unit(node)
 
+
+MACHINES = "libvirt"
 SHARED = {
     "an image, which the last of them removes": ("tests/simgpu/",),
     # Two libvirts take each other's firewall rules for their own.
-    "libvirt": ("tests/hub/test_vm", "tests/engines/test_disks"),
+    MACHINES: ("tests/hub/test_vm", "tests/engines/test_disks"),
 }
 
 

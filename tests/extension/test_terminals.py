@@ -103,6 +103,7 @@ def test_a_terminal_comes_back_after_a_restart_of_its_server(start, open_termina
     page.evaluate("window.dispatchEvent(new Event('online'))")
     # The log-in outlives the server here; the shell does not, and a new one has its name.
     until(lambda: names(server) == ["1"], "a terminal of that name")
+    expect(page.get_by_role("status")).to_be_empty()  # what is typed before it is connected is lost
     type_line(page, "echo $((6 * 7))")
     expect(page.locator(".xterm-rows")).to_contain_text("42")
 
