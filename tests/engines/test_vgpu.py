@@ -9,6 +9,7 @@ from __future__ import annotations
 import uuid
 import xml.etree.ElementTree as ET
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -118,8 +119,8 @@ def test_a_virtual_function_is_taken_that_no_machine_has() -> None:
     xml = [node(0), node(1, of=True), node(2, of=True)]
     devices = [found for one in xml if (found := read_device(one)) is not None]
     first, second = Address.parse("0000:06:00.1"), Address.parse("0000:06:00.2")
-    assert choose_function(parents(*xml), devices, CARD, set()) == first
-    assert choose_function(parents(*xml), devices, CARD, {first}) == second
+    assert choose_function(parents(*xml), devices, CARD, set()).address == first
+    assert choose_function(parents(*xml), devices, CARD, {first}).address == second
     with pytest.raises(CannotPass, match="it has 2, in use"):
         choose_function(parents(*xml), devices, CARD, {first, second})
     with pytest.raises(CannotPass, match=r"has no virtual functions.*sriov_numvfs"):
@@ -129,6 +130,23 @@ def test_a_virtual_function_is_taken_that_no_machine_has() -> None:
     crowded = [replace(one, group=frozenset({first, second})) for one in devices]
     with pytest.raises(CannotPass, match=r"are also NVIDIA Corporation .*Tesla T4\] at 0000:06:00\.2"):
         choose_function(parents(*xml), crowded, CARD, set())
+
+
+def test_a_virtual_function_that_is_to_be_a_vgpu_and_has_no_type_is_left_out(tmp_path: Path) -> None:
+    """In files as NVIDIA documents them for drivers that make vGPUs of virtual functions."""
+    xml = [node(0), node(1, of=True), node(2, of=True)]
+    devices = [found for one in xml if (found := read_device(one)) is not None]
+    types = [tmp_path / f"0000:06:00.{number}" / "nvidia" / "current_vgpu_type" for number in (1, 2)]
+    for file in types:
+        file.parent.mkdir(parents=True)
+        file.write_text("0\n")
+    with pytest.raises(CannotPass, match=r"has a vGPU type\. .*06:00\.1/nvidia/creatable_vgpu_types"):
+        choose_function(parents(*xml), devices, CARD, set(), tmp_path)
+    types[1].write_text("1155\n")
+    second = choose_function(parents(*xml), devices, CARD, set(), tmp_path)
+    assert second == devices[2]
+    with pytest.raises(CannotPass, match="it has 1, in use"):
+        choose_function(parents(*xml), devices, CARD, {second.address}, tmp_path)
 
 
 def test_a_machine_with_a_part_of_a_card_says_so_and_borrows_none_whole() -> None:
@@ -151,12 +169,13 @@ def test_a_machine_with_a_part_of_a_card_says_so_and_borrows_none_whole() -> Non
 
 
 class StandIn:
-    """A libvirt with one T4: node devices are made and destroyed, domains start or fail."""
+    """A libvirt with a T4 and a virtual function: vGPUs are made and destroyed, domains start or fail."""
 
     def __init__(self) -> None:
         self.vgpus: dict[str, str] = {}
         self.domains: dict[str, StandInDomain] = {}
         self.fails = False
+        self.function_driver = "nvidia"
 
     def isAlive(self) -> bool:  # libvirt's name
         return True
@@ -167,7 +186,9 @@ class StandIn:
         if flags == libvirt.VIR_CONNECT_LIST_NODE_DEVICES_CAP_MDEV:
             return [StandInDevice(self, xml, id_) for id_, xml in self.vgpus.items()]
         left = 8 - len(self.vgpus)
-        return [StandInDevice(self, node(0, kind("nvidia-231", "GRID T4-2Q", left)), "")]
+        function = node(1, of=True).replace("<name>nvidia<", f"<name>{self.function_driver}<")
+        parents = node(0, kind("nvidia-231", "GRID T4-2Q", left)), function
+        return [StandInDevice(self, xml, "") for xml in parents]
 
     def nodeDeviceCreateXML(self, xml: str, flags: int) -> StandInDevice:
         made = ET.fromstring(xml)
@@ -267,3 +288,15 @@ def test_somebody_elses_vgpu_is_left_alone(host: StandIn, guests: Any) -> None:
     assert list(host.vgpus) == [str(other)]
     found = read_vgpu(host.vgpus[str(other)])
     assert found is not None and found.id == other
+
+
+@pytest.mark.parametrize(("driver", "managed"), [("nvidia", "no"), ("vfio-pci", "yes"), ("i915", "yes")])
+def test_a_function_that_nvidias_driver_has_stays_with_it_and_any_other_is_taken_from_its_driver(
+    host: StandIn, guests: Any, driver: str, managed: str
+) -> None:
+    host.function_driver = driver
+    guests.start(replace(SPEC, part=Part(CARD)))
+    [device] = ET.fromstring(host.domains[ID].xml).findall("devices/hostdev")
+    assert (device.get("type"), device.get("managed")) == ("pci", managed)
+    with pytest.raises(CannotPass, match="it has 1, in use"):
+        guests.start(replace(SPEC, names=domain.Names.of("hub1", "ben", ""), part=Part(CARD)))

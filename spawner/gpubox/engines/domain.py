@@ -113,6 +113,8 @@ class DomainSpec:
     virt_type: str = "kvm"
     gpus: tuple[GPU, ...] = ()
     devices: tuple[Address, ...] = ()
+    # By libvirt, which gives them back; else the host's driver keeps them, and hands them on itself.
+    is_taken_from_driver: bool = True
     # In place of whole cards; ``vgpu`` is the one that was made of it.
     part: Part | None = None
     vgpu: uuid.UUID | None = None
@@ -191,8 +193,9 @@ def _devices(devices: ET.Element, spec: DomainSpec) -> None:
     ET.SubElement(devices, "controller", type="usb", model="none")
     # A card's memory access goes past QEMU: what the guest has must be there, and stay where it is.
     ET.SubElement(devices, "memballoon", model="none")
+    managed = "yes" if spec.is_taken_from_driver else "no"
     for address in spec.devices:
-        device = ET.SubElement(devices, "hostdev", mode="subsystem", type="pci", managed="yes")
+        device = ET.SubElement(devices, "hostdev", mode="subsystem", type="pci", managed=managed)
         ET.SubElement(device, "source").append(address.element())
     if spec.vgpu:
         device = ET.SubElement(devices, "hostdev", mode="subsystem", type="mdev", model="vfio-pci")

@@ -121,7 +121,8 @@ class Guests(Volumes):
                 function = vgpu.choose_function(
                     self._parents(), self.devices(), spec.part.card, self._functions_in_use()
                 )
-                self._start(replace(spec, devices=(function,)))
+                stays = function.driver == "nvidia"  # which hands on what it has made of it
+                self._start(replace(spec, devices=(function.address,), is_taken_from_driver=not stays))
 
     def _start(self, spec: DomainSpec) -> None:
         made = self._libvirt.defineXML(domain.domain_xml(spec))

@@ -2,6 +2,10 @@
 
 Pure functions over libvirt's node devices, https://libvirt.org/formatnode.html: capabilities ``mdev_types``,
 ``mdev`` and ``phys_function``. Whole cards are in ``passthrough``, the calls in ``guests``.
+
+Newer drivers of NVIDIA's make vGPUs with no mediated device: the admin gives a virtual function a type, and
+it stays with that driver, which speaks VFIO itself ("vendor-specific VFIO framework",
+https://docs.nvidia.com/vgpu/latest/grid-vgpu-user-guide/).
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from .passthrough import Address, CannotPass, Device
 
@@ -98,7 +103,8 @@ def choose(parents: Iterable[Parent], card: Address, wanted: str) -> tuple[Paren
     if not offered:
         raise CannotPass(
             f"The GPU at {card} offers no vGPUs. They take NVIDIA's vGPU driver on the host, and on newer"
-            " cards /usr/lib/nvidia/sriov-manage -e ALL after each boot."
+            " cards /usr/lib/nvidia/sriov-manage -e ALL after each boot. Where that driver makes vGPUs with"
+            " no mediated devices, the machine type says 'sriov: N'."
         )
     called = [(parent, kind) for parent, kind in offered if kind.is_called(wanted)]
     if not called:
@@ -114,9 +120,24 @@ def choose(parents: Iterable[Parent], card: Address, wanted: str) -> tuple[Paren
     return free[0]
 
 
+_SYSFS = Path("/sys/bus/pci/devices")
+
+
+def has_no_type(function: Address, sysfs: Path = _SYSFS) -> bool:
+    """Whether NVIDIA's driver makes vGPUs of virtual functions, and of this one none: it has no type."""
+    try:
+        return (sysfs / str(function) / "nvidia/current_vgpu_type").read_text().strip() == "0"
+    except OSError:
+        return False
+
+
 def choose_function(
-    parents: Iterable[Parent], devices: Iterable[Device], card: Address, taken: Collection[Address]
-) -> Address:
+    parents: Iterable[Parent],
+    devices: Iterable[Device],
+    card: Address,
+    taken: Collection[Address],
+    sysfs: Path = _SYSFS,
+) -> Device:
     """A virtual function of the card that no machine has; ``taken`` are those that some have.
 
     Raises `CannotPass` where there is none, the host has no IOMMU, or its group has other members.
@@ -128,22 +149,29 @@ def choose_function(
             f"The GPU at {card} has no virtual functions. The admin makes some by writing their number to"
             f" /sys/bus/pci/devices/{card}/sriov_numvfs, where the card and its driver can."
         )
-    free = [address for address in functions if address not in taken]
+    usable = [address for address in functions if not has_no_type(address, sysfs)]
+    if not usable:
+        raise CannotPass(
+            f"No virtual function of the GPU at {card} has a vGPU type. The admin writes the number of one,"
+            f" from {_SYSFS}/{functions[0]}/nvidia/creatable_vgpu_types, to the file current_vgpu_type beside"
+            " it, for each function that a machine may have."
+        )
+    free = [address for address in usable if address not in taken]
     if not free:
         raise CannotPass(
-            f"No virtual function of the GPU at {card} is free: it has {len(functions)}, in use. Its machine"
+            f"No virtual function of the GPU at {card} is free: it has {len(usable)}, in use. Its machine"
             " type promises more than the card has, or something else than this hub uses them."
         )
-    group = known[free[0]].group if free[0] in known else frozenset()
-    if not group:
+    chosen = known.get(free[0], Device(free[0]))
+    if not chosen.group:
         raise CannotPass(f"The virtual function at {free[0]} has no IOMMU group: this host's IOMMU is off.")
-    if others := sorted(group - {free[0]}):
+    if others := sorted(chosen.group - {free[0]}):
         names = ", ".join(str(known.get(address, address)) for address in others)
         raise CannotPass(
             f"The virtual function at {free[0]} cannot be given to a virtual machine alone: in its IOMMU"
             f" group are also {names}."
         )
-    return free[0]
+    return chosen
 
 
 def vgpu_xml(parent: str, kind: str, id_: uuid.UUID) -> str:
