@@ -1,15 +1,19 @@
 """What is repaired when leases and running boxes differ."""
 
+import logging
+from types import SimpleNamespace
+
 from gpubox.engines import Box
 from gpubox.ledger import Lease
 from gpubox.reconcile import AdoptBox, CloseLease, StopBox, decide
+from gpubox.upkeep import Upkeep
 
 ALICE = ("alice", "")
 
 
-def lease(user="alice", server=""):
+def lease(user="alice", server="", id=1):
     return Lease(
-        id=1, user=user, server=server, machine="m", gpus=("GPU-1",), requested_at=1.0,
+        id=id, user=user, server=server, machine="m", gpus=("GPU-1",), requested_at=1.0,
         granted_at=1.0, released_at=None, end_reason=None,
     )  # fmt: skip
 
@@ -59,3 +63,34 @@ def test_a_stopped_box_that_is_kept_is_no_reason_for_anything_but_its_lease():
 def test_servers_of_one_user_are_told_apart():
     repairs = decide([lease(server="b")], [box(server="a")], busy=(), claimed={("alice", "a")})
     assert kinds(repairs) == [AdoptBox, CloseLease]
+
+
+class StandIn:
+    """In place of a hub and its engine, which tells what ran when it was asked, while a server starts."""
+
+    config, log, spawners = None, logging.getLogger(__name__), list
+
+    def __init__(self):
+        self.engines = [SimpleNamespace(for_reconciliation=lambda config: self)]
+        self.leases = [lease("ended")]
+        self.pool = SimpleNamespace(hub_id="hub", held=lambda: tuple(self.leases))
+        self.closed = []
+
+    async def ask(self, question):
+        return question()
+
+    async def boxes(self, hub_id):
+        self.leases.append(lease("quick", id=2))
+        return []
+
+    async def look_after(self, boxes):
+        pass
+
+    async def release(self, lease_id, reason):
+        self.closed.append(lease_id)
+
+
+async def test_a_server_that_starts_while_the_engine_is_asked_keeps_its_lease():
+    hub = StandIn()
+    assert await Upkeep(hub)._reconcile_once()
+    assert hub.closed == [1]

@@ -75,14 +75,16 @@ class Upkeep:
     async def _reconcile_once(self) -> bool:
         hub = self._hub
         engines = [engine.for_reconciliation(hub.config) for engine in hub.engines]
-        # What a spawn does between these three looks is not judged: it must be absent from the
-        # busy servers both before and after.
+        # What a spawn does between these looks is not judged: it must be absent from the busy servers
+        # both before and after, and its lease be none that came meanwhile.
         busy = self.busy_servers()
+        before = {lease.id for lease in await hub.ask(hub.pool.held)}
         # Of all engines, or of none: what a silent one runs would pass for gone.
         found = {engine: await engine.boxes(hub.pool.hub_id) for engine in engines}
         boxes = [box for listed in found.values() for box in listed]
         leases = await hub.ask(hub.pool.held)
         busy |= self.busy_servers()
+        busy |= {(lease.user, lease.server) for lease in leases if lease.id not in before}
         repairs = decide(leases, boxes, busy, self.claimed_servers())
         for repair in repairs:
             hub.log.warning("Reconciling: %s", repair.reason)

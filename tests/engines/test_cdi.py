@@ -1,11 +1,13 @@
 """What a kept machine's CDI device is made of, as files in a folder: no engine needed."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from gpubox.engines import cdi
+from gpubox.engines import Box, cdi
 from gpubox.engines.cdi import NotDescribed, SpecFiles
+from gpubox.engines.keeping import KeepingSpawner
 
 # As nvidia-ctk writes it, shortened.
 NVIDIA = """
@@ -65,7 +67,7 @@ def test_a_later_directory_comes_before_an_earlier_one(files, tmp_path):
 def test_a_gpu_that_nobody_describes_is_told_and_nothing_is_written(files):
     with pytest.raises(NotDescribed, match=r"GPU-3 is in no CDI specification .* nvidia-ctk cdi generate"):
         files.write("hub-box", ["GPU-3"], {})
-    assert files.names("hub") == set()
+    assert files.written("hub") == {}
 
 
 def test_a_machine_without_gpu_needs_no_vendor(files, tmp_path):
@@ -77,10 +79,43 @@ def test_a_machine_without_gpu_needs_no_vendor(files, tmp_path):
 def test_what_is_withdrawn_is_gone_and_may_be_gone_already(files):
     files.write("hub-box", [], {"A": "b"})
     files.write("other-box", [], {"A": "b"})
-    assert files.names("hub-") == {"hub-box"}
+    assert files.written("hub-").keys() == {"hub-box"}
     files.withdraw("hub-box")
     files.withdraw("hub-box")
-    assert files.names("") == {"other-box"} and files.environment("hub-box") == {}
+    assert files.written("").keys() == {"other-box"} and files.environment("hub-box") == {}
+
+
+class StandIn:
+    """In place of a spawner that asks its engine what runs, and of what happens until the answer is there."""
+
+    withdraw_unused = KeepingSpawner.withdraw_unused
+
+    def __init__(self, files, runs, meanwhile):
+        self._files, self._runs, self._meanwhile = files, runs, meanwhile
+        machines = [SimpleNamespace(persistent=True)]
+        self.gpuhub = SimpleNamespace(machines=machines, pool=SimpleNamespace(hub_id="hub"))
+
+    async def _spec_files(self):
+        return self._files
+
+    def _names_on_their_way(self):
+        return set()
+
+    async def boxes(self, hub_id):
+        self._meanwhile()
+        return [Box(name, name, "ada", "", "h100", running=True, kept=name) for name in self._runs]
+
+
+async def test_what_a_machine_has_that_started_while_the_engine_was_asked_stays(files):
+    for name in ("hub-ended", "hub-runs", "hub-again", "other-hubs"):
+        files.write(name, [], {})
+
+    def start():
+        files.write("hub-new", [], {})
+        files.write("hub-again", [], {})
+
+    await StandIn(files, ["hub-runs"], start).withdraw_unused()
+    assert files.written("").keys() == {"hub-runs", "hub-new", "hub-again", "other-hubs"}
 
 
 def test_without_a_directory_to_write_to_there_is_none(tmp_path):

@@ -118,11 +118,16 @@ class SpecFiles:
         """From now on the engine does not start that machine."""
         self._file(name).unlink(missing_ok=True)
 
-    def names(self, prefix: str) -> set[str]:
-        """The machines that are described now, of those whose names begin so."""
+    def written(self, prefix: str) -> dict[str, int]:
+        """The machines that are described now, of those whose names begin so; since when (st_mtime_ns)."""
         before, after = _FILE.split("{}")
-        files = self._directory.glob(_FILE.format(f"{prefix}*"))
-        return {file.name.removeprefix(before).removesuffix(after) for file in files}
+        found = {}
+        for file in self._directory.glob(_FILE.format(f"{prefix}*")):
+            try:
+                found[file.name.removeprefix(before).removesuffix(after)] = file.stat().st_mtime_ns
+            except FileNotFoundError:
+                continue  # withdrawn meanwhile
+        return found
 
     def environment(self, name: str) -> dict[str, str]:
         """The variables of a machine's device; empty where it is not described."""

@@ -333,7 +333,7 @@ class DockerGPUSpawner(KeepingSpawner):
         if any(box.running and box.gpus for box in boxes):
             await self._ensure_helper()
         try:
-            await self.withdraw_unused(boxes)
+            await self.withdraw_unused()
         except _ENGINE_ERRORS as error:
             self.log.warning("What kept machines no longer need could not be withdrawn: %s", error)
 

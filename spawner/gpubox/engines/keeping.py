@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -249,21 +249,32 @@ class KeepingSpawner(GPUSpawner, DockerSpawner):
         if kept.name_of(found) and kept.has_device(found) and (files := await self._spec_files()):
             files.withdraw(kept.name_of(found))
 
-    async def withdraw_unused(self, boxes: Collection[Box]) -> None:
+    async def withdraw_unused(self) -> None:
         """The same for machines that ended while no hub looked."""
         if not any(machine.persistent for machine in self.gpuhub.machines):
             return
         files = await self._spec_files()
         if files is None:
             return
-        written = files.names(self.gpuhub.pool.hub_id)
-        used = {box.kept for box in boxes if box.running}
-        # Nothing is awaited from here on: no start can begin between the question and the deed.
-        for _, spawner in self.gpuhub.spawners():
-            if isinstance(spawner, KeepingSpawner) and (spawner.pending or spawner.is_settling):
-                used.add(spawner._kept_name)
-        for name in written - used:
-            files.withdraw(name)
+        hub_id = self.gpuhub.pool.hub_id
+        written, used = files.written(hub_id), self._names_on_their_way()
+        if not written:
+            return
+        used |= {box.kept for box in await self.boxes(hub_id) if box.running}
+        # Nothing is awaited from here on: no start can begin between the question and the deed. One that
+        # began after the question and runs by now is not in the answer, but has written anew.
+        used |= self._names_on_their_way()
+        now = files.written(hub_id)
+        for name, when in written.items():
+            if name not in used and now.get(name) == when:
+                files.withdraw(name)
+
+    def _names_on_their_way(self) -> set[str]:
+        return {
+            spawner._kept_name
+            for _, spawner in self.gpuhub.spawners()
+            if isinstance(spawner, KeepingSpawner) and (spawner.pending or spawner.is_settling)
+        }
 
     async def with_what_they_have(self, boxes: list[Box]) -> list[Box]:
         """The boxes, kept ones with the GPUs of now: their labels are of the day on which they were made."""
