@@ -140,7 +140,7 @@ def small_engine(docker_client, image):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600m", "tmpfs", str(data)], check=True)
     engine = Engine(directory).start()
     try:
-        engine.client().images.load(docker_client.images.get(IMAGE).save(named=True))
+        engine.client().images.load(docker_client.images.get(IMAGE).save(named=IMAGE))
         yield engine
     finally:
         for container in engine.client().containers.list(all=True):
