@@ -18,6 +18,8 @@ from pathlib import Path
 
 from .passthrough import Address, CannotPass, Device
 
+_SYSFS = Path("/sys/bus/pci/devices")
+
 
 @dataclass(frozen=True)
 class Part:
@@ -118,9 +120,6 @@ def choose(parents: Iterable[Parent], card: Address, wanted: str) -> tuple[Paren
             " than this hub makes vGPUs."
         )
     return free[0]
-
-
-_SYSFS = Path("/sys/bus/pci/devices")
 
 
 def has_no_type(function: Address, sysfs: Path = _SYSFS) -> bool:
