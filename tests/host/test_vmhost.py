@@ -38,9 +38,16 @@ def test_what_the_kernel_shows_is_read(tmp_path: Path, put: Callable[..., None])
     put("lib/modules/6.12.1-amd64/modules.dep", "kernel/drivers/vfio/pci/vfio-pci.ko.xz: ...\n")
     put(f"sys/firmware/efi/efivars/{vmhost._SECURE_BOOT}", "\6\0\0\0\1")
     put("proc/sys/net/bridge/bridge-nf-call-iptables", "0\n")
+    put("sys/class/mdev_bus/0000:06:00.0")
     found = read(tmp_path)
     assert found == VMHost(
-        has_kvm=True, iommu_groups=2, is_intel=True, has_vfio=True, secure_boot=True, filters_bridges=False
+        has_kvm=True,
+        iommu_groups=2,
+        is_intel=True,
+        has_vfio=True,
+        secure_boot=True,
+        filters_bridges=False,
+        makes_vgpus=True,
     )
 
 
@@ -57,11 +64,16 @@ def test_a_machine_that_is_fit_is_told_so() -> None:
         ({"iommu_groups": 0, "is_intel": False}, "IOMMU is off", "with iommu=pt"),
         ({"has_vfio": False}, "no vfio-pci", "modprobe vfio-pci"),
         ({"lacks": ("qemu-utils",)}, "cannot be saved as templates", "apt-get install qemu-utils"),
+        ({"makes_vgpus": True, "has_mdevctl": False}, "cannot have vGPUs", "apt-get install mdevctl"),
     ],
 )
 def test_what_is_missing_is_told_with_its_remedy(lacks: dict[str, bool], words: str, remedy: str) -> None:
     line = check(VMHost(**{**FIT.__dict__, **lacks}), has_gpus=True)
     assert (line.mark, words in line.words, remedy in line.remedy) == ("warn", True, True)
+
+
+def test_with_no_card_that_makes_vgpus_nobody_is_told_of_mdevctl() -> None:
+    assert check(VMHost(**{**FIT.__dict__, "has_mdevctl": False}), has_gpus=True).mark == "ok"
 
 
 def test_with_no_gpu_nobody_is_told_of_an_iommu() -> None:

@@ -21,7 +21,8 @@ class VMHost:
     """``iommu_groups`` is 0 where the IOMMU is off; ``secure_boot`` is None with no UEFI.
 
     ``filters_bridges``: whether the firewall sees what goes over bridges; None where nothing does yet.
-    ``lacks`` are packages that templates of machines need.
+    ``lacks`` are packages that templates of machines need; ``makes_vgpus`` is whether a card makes mediated
+    devices, which libvirt makes with mdevctl.
     """
 
     has_kvm: bool
@@ -31,6 +32,8 @@ class VMHost:
     secure_boot: bool | None = None
     filters_bridges: bool | None = None
     lacks: tuple[str, ...] = ()
+    makes_vgpus: bool = False
+    has_mdevctl: bool = True
 
 
 _TOOLS = {"qemu-img": "qemu-utils", "e2image": "e2fsprogs"}
@@ -42,7 +45,8 @@ def look(root: Path = Path("/")) -> VMHost | None:
     if not any(shutil.which(name, path=_PATH) for name in ("libvirtd", "virtqemud")):
         return None
     lacks = [package for tool, package in _TOOLS.items() if not shutil.which(tool, path=_PATH)]
-    return replace(read(root), lacks=tuple(lacks))
+    has_mdevctl = shutil.which("mdevctl", path=_PATH) is not None
+    return replace(read(root), lacks=tuple(lacks), has_mdevctl=has_mdevctl)
 
 
 def read(root: Path) -> VMHost:
@@ -62,6 +66,7 @@ def read(root: Path) -> VMHost:
         has_vfio=vfio,
         secure_boot=variable.read_bytes()[-1:] == b"\1" if variable.is_file() else None,
         filters_bridges=filtering == "1" if filtering else None,
+        makes_vgpus=any((root / "sys/class/mdev_bus").glob("*")),
     )
 
 
@@ -97,6 +102,8 @@ def check(host: VMHost, *, has_gpus: bool) -> Check:
     if host.lacks:
         packages = " ".join(host.lacks)
         return warn("virtual machines cannot be saved as templates.", f"apt-get install {packages}")
+    if has_gpus and host.makes_vgpus and not host.has_mdevctl:
+        return warn("virtual machines cannot have vGPUs.", "apt-get install mdevctl")
     words = f"KVM, {host.iommu_groups} IOMMU groups, vfio-pci" if host.iommu_groups else "KVM"
     if has_gpus and host.secure_boot:
         return Check("vms", "ok", f"{words}. Secure Boot is on, so the driver must be signed")
