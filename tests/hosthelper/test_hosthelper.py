@@ -11,6 +11,7 @@ from typing import Any
 
 import docker
 import pytest
+import requests
 from docker.types import DeviceRequest
 
 from fixtures.waiting import until
@@ -354,6 +355,28 @@ async def test_a_helper_of_another_program_is_replaced_and_another_hubs_left_alo
     finally:
         docker_client.containers.get(helper_container.name(other)).remove(force=True)
         docker_client.volumes.get(helper_container.name(other)).remove()
+
+
+async def test_a_helper_that_the_engine_is_removing_already_is_waited_for(
+    call, helper, hub_id, docker_client, image, monkeypatch
+):
+    monkeypatch.setattr(helper_container, "_IDLE_SECONDS", 1800)  # it is another program's
+    removal: list[asyncio.Task[Any]] = []
+
+    async def busy(method: str, *args: Any, **kwargs: Any) -> Any:
+        """An engine that removes the helper, as one does that has ended, when it is asked to, too."""
+        if method == "remove_container":
+            response = requests.Response()
+            response.status_code = 409
+            raise docker.errors.APIError("removal is already in progress", response=response)
+        if method == "wait":
+            removal.append(asyncio.create_task(call("remove_container", helper.id, force=True)))
+        return await call(method, *args, **kwargs)
+
+    await hosthelper.ensure_helper(busy, hub_id, image)
+    await removal[0]
+    now = docker_client.containers.get(helper_container.name(hub_id))
+    assert now.id != helper.id and now.status == "running"
 
 
 async def test_a_helper_that_nobody_asks_ends_and_leaves_no_container(

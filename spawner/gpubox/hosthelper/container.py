@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -27,6 +28,7 @@ _PROGRAM = "GPUBOX_PROGRAM"
 _MEMORY_BYTES = 64 * 2**20
 # A hub that is gone for good takes nothing down: what nobody asks ends by itself.
 _IDLE_SECONDS = 3600
+_REMOVAL_SECONDS = 10
 
 Call = Callable[..., Awaitable[Any]]
 """A method of `docker.APIClient` by its name, off the event loop."""
@@ -129,8 +131,12 @@ async def _runs(call: Call, wanted: dict[str, Any]) -> bool:
 
 
 async def _remove(call: Call, container: str) -> None:
+    """Remove it, and wait until its name is free: the engine may be removing it already."""
     try:
         await call("remove_container", container, force=True, v=True)
     except APIError as error:
         if error.status_code not in (404, 409):  # gone already; being removed
             raise
+        if error.status_code == 409:
+            with suppress(NotFound):
+                await call("wait", container, timeout=_REMOVAL_SECONDS, condition="removed")
